@@ -1,0 +1,18 @@
+"""Interactions and texts, from files to splits."""
+
+from seqlore.data.catalog import Catalog, Vocabulary
+from seqlore.data.dataset import Dataset
+from seqlore.data.sequences import Cases, Sequences
+from seqlore.data.splits import Split, leave_one_out, ratio, temporal_sessions
+
+__all__ = [
+    "Cases",
+    "Catalog",
+    "Dataset",
+    "Sequences",
+    "Split",
+    "Vocabulary",
+    "leave_one_out",
+    "ratio",
+    "temporal_sessions",
+]

@@ -1,0 +1,227 @@
+"""``Dataset``: interactions, items and users as immutable polars frames, on disk as a folder of Parquet files.
+
+Folder format: ``interactions.parquet`` (``user_id``, ``item_id`` obligatory; ``timestamp`` in seconds, ``rating``,
+``review``, ``summary``, ``position`` optional), ``items.parquet`` (``item_id``, ``title`` and any text columns),
+``users.parquet`` and ``dataset.json`` where known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from seqlore.errors import DataError
+
+#: The columns whose meaning Seqlore knows, with the type that they are cast to. Any other column is kept as it is.
+INTERACTION_TYPES: dict[str, pl.DataType] = {
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "timestamp": pl.Int64(),
+    "rating": pl.Float32(),
+    "review": pl.String(),
+    "summary": pl.String(),
+    "position": pl.Int32(),
+}
+ITEM_TYPES: dict[str, pl.DataType] = {
+    "item_id": pl.String(),
+    "title": pl.String(),
+    "brand": pl.String(),
+    "description": pl.String(),
+}
+USER_TYPES: dict[str, pl.DataType] = {"user_id": pl.String()}
+
+
+def conform(
+    frame: pl.DataFrame, types: Mapping[str, pl.DataType], required: tuple[str, ...], what: str
+) -> pl.DataFrame:
+    """``frame`` with the known columns cast, or one clear error.
+
+    Raises: DataError: no rows, a required column is missing or holds nulls, or a column cannot take its type.
+    """
+    for name in required:
+        if name not in frame.columns:
+            have = ", ".join(frame.columns) or "none"
+            raise DataError(
+                f"{what}: column {name!r} is missing (columns there: {have}); rename one, "
+                f"or map it on import with --column {name}=THEIR_NAME"
+            )
+    if frame.is_empty():
+        raise DataError(f"{what}: the file holds no rows, so there is nothing to recommend from")
+    for name, dtype in types.items():
+        if name not in frame.columns or frame.schema[name] == dtype:
+            continue
+        have = frame.schema[name]
+        castable = (
+            dtype == pl.String()
+            and not have.is_nested()
+            or dtype.is_numeric()
+            and (have.is_numeric() or have in (pl.String(), pl.Null(), pl.Boolean()))
+        )
+        if isinstance(have, pl.Datetime) and name == "timestamp":
+            frame = frame.with_columns(pl.col(name).dt.epoch("s"))
+            continue
+        cast = frame[name].cast(dtype, strict=False) if castable else None
+        if cast is None or cast.null_count() > frame[name].null_count():
+            detail = ""
+            if cast is not None:
+                row = int((cast.is_null() & frame[name].is_not_null()).arg_max() or 0)
+                detail = f", first at row {row + 1}: {frame[name][row]!r}"
+            raise DataError(
+                f"{what}: column {name!r} has type {have} but needs {dtype}{detail}; convert it before the import"
+            )
+        frame = frame.with_columns(cast)
+    for name in required:
+        if frame[name].null_count():
+            row = int(frame[name].is_null().arg_max() or 0)
+            raise DataError(f"{what}: column {name!r} is empty at row {row + 1}; remove that row or fill it in")
+    return frame
+
+
+def _content_hash(frame: pl.DataFrame) -> str:
+    """Hex digest of the values, independent of file format, compression and library version."""
+    digest = hashlib.sha256()
+    for name in sorted(frame.columns):
+        column = frame[name]
+        digest.update(name.encode())
+        if column.dtype.is_nested():
+            column = pl.Series(
+                [
+                    None if v is None else json.dumps(v.to_list() if isinstance(v, pl.Series) else v, default=str)
+                    for v in column
+                ],
+                dtype=pl.String(),
+            )
+        digest.update(column.is_null().to_numpy().tobytes())
+        if column.dtype == pl.String():
+            filled = column.fill_null("")
+            digest.update(filled.str.len_bytes().to_numpy().tobytes())
+            digest.update("".join(filled.to_list()).encode())
+        elif column.dtype.is_numeric() or column.dtype == pl.Boolean():
+            digest.update(column.cast(pl.Float64()).fill_null(0.0).to_numpy().tobytes())
+        else:
+            digest.update("\0".join(str(v) for v in column).encode())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Immutable interactions, items and users.
+
+    Attributes:
+        interactions: one row an event, in the order of the file.
+        items: one row an item; at least every item that occurs in ``interactions``.
+        users: one row a user, or None where nothing is known about users.
+        name: a short name for tables.
+        meta: provenance: source, filters applied, licence. Written to ``dataset.json``.
+    """
+
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    users: pl.DataFrame | None = None
+    name: str = "dataset"
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_frames(
+        cls,
+        interactions: pl.DataFrame,
+        items: pl.DataFrame | None = None,
+        users: pl.DataFrame | None = None,
+        *,
+        name: str = "dataset",
+        meta: Mapping[str, Any] | None = None,
+    ) -> Dataset:
+        """Check and conform frames. Items that occur in interactions only are added with empty texts.
+
+        Raises: DataError: see :func:`conform`; also where an item or a user is described twice.
+        """
+        interactions = conform(interactions, INTERACTION_TYPES, ("user_id", "item_id"), "interactions")
+        seen = interactions.select(pl.col("item_id").unique(maintain_order=True))
+        if items is None:
+            items = seen.with_columns(title=pl.lit(None, pl.String()))
+        else:
+            items = conform(items, ITEM_TYPES, ("item_id",), "items")
+            missing = seen.join(items, on="item_id", how="anti", maintain_order="left")
+            if len(missing):
+                items = pl.concat([items, missing], how="diagonal")
+        if users is not None:
+            users = conform(users, USER_TYPES, ("user_id",), "users")
+        for frame, key, what in ((items, "item_id", "items"), (users, "user_id", "users")):
+            if frame is not None and (twice := frame.filter(pl.col(key).is_duplicated())).height:
+                raise DataError(f"{what}: {key} {twice[key][0]!r} is described twice; keep one row")
+        return cls(interactions, items, users, name, dict(meta or {}))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Dataset:
+        """Read a dataset folder.
+
+        Raises: DataError: the folder or a file is missing or damaged, or a column does not fit.
+        """
+        folder = Path(folder)
+        if not (folder / "interactions.parquet").is_file():
+            raise DataError(
+                f"{folder}: no interactions.parquet there; make a dataset folder with `seqlore data import`"
+            )
+
+        def read(stem: str) -> pl.DataFrame | None:
+            path = folder / f"{stem}.parquet"
+            if not path.is_file():
+                return None
+            try:
+                return pl.read_parquet(path)
+            except Exception as error:
+                raise DataError(
+                    f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); import it again"
+                ) from error
+
+        meta: dict[str, Any] = {}
+        if (folder / "dataset.json").is_file():
+            try:
+                meta = json.loads((folder / "dataset.json").read_text())
+            except ValueError as error:
+                raise DataError(f"{folder / 'dataset.json'}: not valid JSON ({error}); mend or delete it") from error
+        interactions = read("interactions")
+        assert interactions is not None
+        name = meta.pop("name", folder.resolve().name)
+        meta.pop("hash", None)
+        try:
+            return cls.from_frames(interactions, read("items"), read("users"), name=name, meta=meta)
+        except DataError as error:
+            raise DataError(f"{folder}: {error}") from error
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the dataset folder (made where absent); returns it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.interactions.write_parquet(folder / "interactions.parquet")
+        self.items.write_parquet(folder / "items.parquet")
+        if self.users is not None:
+            self.users.write_parquet(folder / "users.parquet")
+        about = {"name": self.name, "hash": self.hash, **self.meta}
+        (folder / "dataset.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+        return folder
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits over all values of all frames."""
+        parts = [_content_hash(f) for f in (self.interactions, self.items, self.users) if f is not None]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+    def with_interactions(self, interactions: pl.DataFrame, note: str) -> Dataset:
+        """The same items and users with other interactions; ``note`` joins the list of filters in ``meta``."""
+        meta = {**self.meta, "filters": [*self.meta.get("filters", []), note]}
+        return Dataset(interactions, self.items, self.users, self.name, meta)
+
+    def __repr__(self) -> str:
+        n = self.interactions
+        return (
+            f"Dataset({self.name!r}: {n['user_id'].n_unique():,} users, {len(self.items):,} items, "
+            f"{len(n):,} interactions)"
+        )

@@ -1,0 +1,380 @@
+"""The contract: ``Recommender``, its optional abilities, saving and loading, and the registry of models.
+
+A model folder holds ``config.json`` (what to build, provenance, and a digest of every other file),
+``model.safetensors`` (arrays), ``items.parquet`` (the catalogue) and ``README.md`` (a model card). Nothing is
+pickled. A model is found by its registered name only, so a folder cannot name code to run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seqlore import ranking
+from seqlore.data import Catalog, Sequences, Split, Vocabulary
+from seqlore.errors import ConfigError, DataError
+from seqlore.ranking import Lists
+from seqlore.version import __version__
+
+FORMAT = 1
+
+#: Registered name → "module:Class". Imported only when asked for, so that listing models costs nothing.
+REGISTRY: dict[str, str] = {
+    "MostPopular": "seqlore.models.popular:MostPopular",
+    "Markov": "seqlore.models.markov:Markov",
+    "ItemKNN": "seqlore.models.itemknn:ItemKNN",
+    "SKNN": "seqlore.models.sknn:SKNN",
+    "VSKNN": "seqlore.models.sknn:VSKNN",
+    "SSKNN": "seqlore.models.sknn:SSKNN",
+    "SFSKNN": "seqlore.models.sknn:SFSKNN",
+    "GRU4Rec": "seqlore.models.gru4rec:GRU4Rec",
+    "SASRec": "seqlore.models.sasrec:SASRec",
+    "BERT4Rec": "seqlore.models.bert4rec:BERT4Rec",
+    "LLMSeqSim": "seqlore.models.llmseqsim:LLMSeqSim",
+    "LLM2GRU4Rec": "seqlore.models.gru4rec:LLM2GRU4Rec",
+    "LLM2SASRec": "seqlore.models.sasrec:LLM2SASRec",
+    "LLM2BERT4Rec": "seqlore.models.bert4rec:LLM2BERT4Rec",
+    "Blend": "seqlore.models.blend:Blend",
+}
+
+
+def register(name: str, target: str) -> None:
+    """Make a recommender from outside Seqlore known by ``name``; ``target`` is ``"module:Class"``."""
+    REGISTRY[name] = target
+
+
+def model_class(name: str) -> type[Recommender]:
+    """The class registered under ``name``.
+
+    Raises: ConfigError: no such model; the message names the nearest.
+    """
+    if name not in REGISTRY:
+        raise ConfigError(f"there is no model {name!r}{nearest(name, REGISTRY)}; `seqlore models` lists them all")
+    module, _, attribute = REGISTRY[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """``"; did you mean 'x'?"`` for an error message, or nothing."""
+    import difflib
+
+    lowered = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.5)
+    return f"; did you mean {lowered[close[0]]!r}?" if close else ""
+
+
+class ModelConfig(BaseModel):
+    """Base of all model settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendations:
+    """What a user is given: external ids, titles and scores, best first; lists may be shorter than k.
+
+    Attributes: items, titles: [n] lists of up to k. scores: float32 [n, k], −inf where a list is shorter.
+    """
+
+    items: list[list[str]]
+    titles: list[list[str]]
+    scores: NDArray[np.float32]
+
+    def to_frame(self, keys: Sequence[str] | None = None) -> pl.DataFrame:
+        """Long format: ``history`` (position or the given key), ``rank`` from 1, ``item_id``, ``title``, ``score``."""
+        lengths = [len(row) for row in self.items]
+        names = list(range(len(lengths))) if keys is None else list(keys)
+        return pl.DataFrame(
+            {
+                "history": [names[i] for i, n in enumerate(lengths) for _ in range(n)],
+                "rank": [r for n in lengths for r in range(1, n + 1)],
+                "item_id": [x for row in self.items for x in row],
+                "title": [x for row in self.titles for x in row],
+                "score": [float(self.scores[i, j]) for i, n in enumerate(lengths) for j in range(n)],
+            },
+            schema_overrides={"rank": pl.Int32, "score": pl.Float32, "item_id": pl.String, "title": pl.String},
+        )
+
+
+class Recommender(ABC):
+    """A model that lists items for histories.
+
+    Subclasses set ``paper`` and ``Config``, and implement ``_fit``, ``rank``, ``state`` and ``restore``.
+    ``Model(setting=value, …)`` builds one; ``fit(split)`` alone is enough to train it.
+
+    Attributes after ``fit``: ``catalog`` (the items), ``about`` (provenance of the fit, for the model card).
+    """
+
+    paper: ClassVar[str] = ""
+    Config: ClassVar[type[ModelConfig]] = ModelConfig
+    #: The model reads user indices, so the user vocabulary is saved with it.
+    uses_users: ClassVar[bool] = False
+
+    def __init__(self, config: ModelConfig | None = None, /, **settings: Any) -> None:
+        if config is None:
+            try:
+                config = self.Config(**settings)
+            except ValidationError as error:
+                raise ConfigError(f"{type(self).__name__}: {explain_validation(error, self.Config)}") from error
+        elif settings:
+            config = type(config)(**{**config.model_dump(), **settings})
+        self.config: Any = config
+        self.about: dict[str, Any] = {}
+        self._catalog: Catalog | None = None
+        self.users: Vocabulary | None = None
+
+    @property
+    def name(self) -> str:
+        """The class name, under which the model is registered."""
+        return type(self).__name__
+
+    @property
+    def catalog(self) -> Catalog:
+        """The items that the model knows; there after ``fit`` or ``load``."""
+        if self._catalog is None:
+            raise ConfigError(f"{self.name} has not been fitted: call fit(split), or load a saved one")
+        return self._catalog
+
+    def fit(self, split: Split, **options: Any) -> Self:
+        """Learn from ``split.train``; nets stop on ``split.valid``. Returns the model itself.
+
+        ``options`` are those of ``_fit`` of the family (nets: ``progress``, ``log``, ``checkpoint``).
+        """
+        if not len(split.train.items):
+            raise DataError("the training part of the split holds no interactions")
+        self._catalog = split.catalog
+        self.users = split.users if self.uses_users else None
+        self.about = {"dataset": split.dataset.name, "dataset_hash": split.dataset.hash, "split": dict(split.how)}
+        self._fit(split, **options)
+        return self
+
+    @abstractmethod
+    def _fit(self, split: Split) -> None: ...
+
+    @abstractmethod
+    def rank(
+        self,
+        histories: Sequences,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        candidates: NDArray[np.integer] | None = None,
+    ) -> Lists:
+        """Best items first, for dense histories; lists may be short. ``candidates``: dense [c] or [n, c], 0 pads."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Everything that ``fit`` learned, as tensors."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what ``state`` returned; ``config`` and ``catalog`` are already there."""
+
+    def children(self) -> dict[str, Recommender]:
+        """Models inside this one, saved as subfolders of its folder."""
+        return {}
+
+    def adopt(self, children: dict[str, Recommender]) -> None:
+        """Take over loaded children."""
+
+    def histories(
+        self, histories: Sequence[Sequence[str]] | Sequences, users: Sequence[str] | None = None
+    ) -> Sequences:
+        """External ids → dense ``Sequences``. An id that the catalogue lacks becomes 0, which every model skips."""
+        if isinstance(histories, Sequences):
+            return histories
+        if isinstance(histories, str) or any(isinstance(h, str) for h in histories):
+            raise DataError("histories is a list of histories, each a list of item ids: wrap a single one as [[…]]")
+        dense = Sequences.from_lists([self.catalog.index(h) for h in histories])
+        dense = dense.where(dense.items > 0)
+        if users is None or self.users is None:
+            return dense
+        if len(users) != len(dense):
+            raise DataError(f"{len(users)} users for {len(dense)} histories: give one user a history")
+        return Sequences(dense.items, dense.offsets, self.users.index(users))
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[str]] | Sequences,
+        k: int = 10,
+        *,
+        users: Sequence[str] | None = None,
+        exclude_seen: bool = True,
+        candidates: Sequence[str] | Sequence[Sequence[str]] | None = None,
+    ) -> Recommendations:
+        """The k best items for each history.
+
+        Args:
+            histories: external item ids, oldest first; unknown ids are skipped, an empty history is allowed.
+            users: external user ids, for models that know users.
+            exclude_seen: leave out items of the history.
+            candidates: external ids that may be recommended, for all histories or one list a history.
+
+        Raises: DataError: k is not positive, or a single history was not wrapped in a list.
+        """
+        if k < 1:
+            raise DataError(f"k={k}: ask for at least one recommendation")
+        dense = self.histories(histories, users)
+        chosen = None
+        if candidates is not None:
+            if len(candidates) and not isinstance(candidates[0], str):
+                chosen = Sequences.from_lists([self.catalog.index(c) for c in candidates]).padded()
+            else:
+                chosen = self.catalog.index(candidates)  # type: ignore[arg-type]
+        lists = self.rank(dense, min(k, len(self.catalog)), exclude_seen=exclude_seen, candidates=chosen)
+        ids, titles = self.catalog.ids, self.catalog.titles
+        kept = [row[row > 0].tolist() for row in lists.items]
+        return Recommendations(
+            [[ids[i - 1] for i in row] for row in kept], [[titles[i - 1] for i in row] for row in kept], lists.scores
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model folder; returns it. An existing model there is replaced."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self.state().items()}
+        save_file(state, folder / "model.safetensors")
+        self.catalog.items.write_parquet(folder / "items.parquet")
+        if self.users is not None:
+            pl.DataFrame({"user_id": self.users.ids}).write_parquet(folder / "users.parquet")
+        for name, child in self.children().items():
+            child.save(folder / name)
+        (folder / "README.md").write_text(model_card(self))
+        files = [p for p in ("model.safetensors", "items.parquet", "users.parquet") if (folder / p).is_file()]
+        head = {
+            "format": FORMAT,
+            "seqlore": __version__,
+            "model": self.name,
+            "config": self.config.model_dump(mode="json"),
+            "children": sorted(self.children()),
+            "files": {f: _digest(folder / f) for f in files},
+            "about": self.about,
+        }
+        (folder / "config.json").write_text(json.dumps(head, indent=2, default=str) + "\n")
+        return folder
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(folder: str | Path) -> Recommender:
+    """Load a model folder; the dataset is not needed.
+
+    Raises: DataError: the folder is no model folder, is damaged, or was written by a newer version.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise DataError(
+            f"{folder}: no config.json there, so this is not a model folder; save one with model.save(folder)"
+        )
+    try:
+        head = json.loads(path.read_text())
+        version, name, digests = head["format"], head["model"], dict(head["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged ({error}); restore the folder from a copy, or train again") from error
+    if version > FORMAT:
+        raise DataError(f"{folder}: written by a newer Seqlore ({head.get('seqlore')}); upgrade Seqlore to load it")
+    for file, digest in digests.items():
+        if Path(file).name != file or not (folder / file).is_file() or _digest(folder / file) != digest:
+            raise DataError(
+                f"{folder / file}: missing or not what was saved (digest differs); restore it, or train again"
+            )
+    model = model_class(name)(**head["config"])
+    model._catalog = Catalog(pl.read_parquet(folder / "items.parquet"), ordered=True)
+    if "users.parquet" in digests:
+        model.users = Vocabulary(pl.read_parquet(folder / "users.parquet")["user_id"].to_list(), ordered=True)
+    model.adopt({child: load(folder / Path(child).name) for child in head.get("children", [])})
+    model.restore(load_file(folder / "model.safetensors"))
+    model.about = head.get("about", {})
+    return model
+
+
+def model_card(model: Recommender) -> str:
+    """The README.md of a model folder."""
+    lines = [f"# {model.name}", "", model.paper or "No paper.", "", "## Settings", ""]
+    lines += [f"- `{k}`: {v}" for k, v in model.config.model_dump(mode="json").items()]
+    lines += ["", "## Provenance", ""]
+    lines += [f"- {k}: {json.dumps(v, default=str) if isinstance(v, dict) else v}" for k, v in model.about.items()]
+    lines += ["", "Load it with `seqlore.load(folder)`, or ask it with `seqlore recommend FOLDER --history ID,ID`.", ""]
+    return "\n".join(lines)
+
+
+def explain_validation(error: ValidationError, config: type[BaseModel]) -> str:
+    """A pydantic error as one sentence that names the key, the fault and the nearest valid key."""
+    parts = []
+    for each in error.errors():
+        key = ".".join(str(p) for p in each["loc"])
+        if each["type"] == "extra_forbidden":
+            fields: Mapping[str, Any] = config.model_fields
+            for step in each["loc"][:-1]:  # descend to the nested config in which the key was written
+                inner = [a for a in _models_in(fields[str(step)].annotation)] if str(step) in fields else []
+                fields = {k: v for m in inner for k, v in m.model_fields.items()} or fields
+            parts.append(f"unknown setting {key!r}{nearest(str(each['loc'][-1]), fields)}")
+        else:
+            parts.append(f"{key or 'settings'}: {each['msg']} (given: {each.get('input')!r})")
+    return "; ".join(parts)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models_in(part)
+
+
+class ScoringRecommender(Recommender):
+    """A recommender that scores the whole catalogue, and so inherits ``rank``."""
+
+    @abstractmethod
+    def score(self, histories: Sequences) -> Tensor:
+        """Scores [n, catalog.size] float32, column 0 ignored; the caller may overwrite them."""
+
+    def rank(
+        self,
+        histories: Sequences,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        candidates: NDArray[np.integer] | None = None,
+        targets: NDArray[np.integer] | None = None,
+    ) -> Lists:
+        """As in the contract; ``targets`` [n] also asks whether the target was in a tie."""
+        return ranking.rank(
+            self.score,
+            histories,
+            k,
+            size=self.catalog.size,
+            exclude_seen=exclude_seen,
+            candidates=candidates,
+            targets=targets,
+        )
+
+
+@runtime_checkable
+class HasItemVectors(Protocol):
+    """Optional ability: score = ⟨encode(history), item vector⟩, so that an index can search the catalogue."""
+
+    def item_vectors(self) -> Tensor:
+        """[catalog.size, d]; row 0 is padding."""
+        ...
+
+    def encode(self, histories: Sequences) -> Tensor:
+        """[n, d]."""
+        ...

@@ -59,7 +59,7 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Returns:
         (indices [n, k] int64, values [n, k]); index 0 and −inf where nothing is left to list.
     """
-    n, width = scores.shape
+    width = scores.shape[1]
     m = min(k + 1, width)
     values, index = scores.topk(m, dim=1)
     if m == k + 1:

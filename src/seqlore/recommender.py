@@ -11,20 +11,19 @@ import hashlib
 import importlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seqlore import ranking
+from seqlore.config import Config, nearest
 from seqlore.data import Catalog, Sequences, Split, Vocabulary
 from seqlore.errors import ConfigError, DataError
 from seqlore.ranking import Lists
@@ -68,21 +67,6 @@ def model_class(name: str) -> type[Recommender]:
     return getattr(importlib.import_module(module), attribute)
 
 
-def nearest(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """``"; did you mean 'x'?"`` for an error message, or nothing."""
-    import difflib
-
-    lowered = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.5)
-    return f"; did you mean {lowered[close[0]]!r}?" if close else ""
-
-
-class ModelConfig(BaseModel):
-    """Base of all model settings: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 @dataclass(frozen=True, eq=False)
 class Recommendations:
     """What a user is given: external ids, titles and scores, best first; lists may be shorter than k.
@@ -120,18 +104,15 @@ class Recommender(ABC):
     """
 
     paper: ClassVar[str] = ""
-    Config: ClassVar[type[ModelConfig]] = ModelConfig
+    Config: ClassVar[type[Config]] = Config
     #: The model reads user indices, so the user vocabulary is saved with it.
     uses_users: ClassVar[bool] = False
 
-    def __init__(self, config: ModelConfig | None = None, /, **settings: Any) -> None:
+    def __init__(self, config: Config | None = None, /, **settings: Any) -> None:
         if config is None:
-            try:
-                config = self.Config(**settings)
-            except ValidationError as error:
-                raise ConfigError(f"{type(self).__name__}: {explain_validation(error, self.Config)}") from error
+            config = self.Config.parse(settings, type(self).__name__)
         elif settings:
-            config = type(config)(**{**config.model_dump(), **settings})
+            config = config.parse({**config.model_dump(), **settings}, type(self).__name__)
         self.config: Any = config
         self.about: dict[str, Any] = {}
         self._catalog: Catalog | None = None
@@ -188,7 +169,7 @@ class Recommender(ABC):
         """Models inside this one, saved as subfolders of its folder."""
         return {}
 
-    def adopt(self, children: dict[str, Recommender]) -> None:
+    def adopt(self, children: dict[str, Recommender]) -> None:  # noqa: B027 (most models have none)
         """Take over loaded children."""
 
     def histories(
@@ -314,29 +295,6 @@ def model_card(model: Recommender) -> str:
     lines += [f"- {k}: {json.dumps(v, default=str) if isinstance(v, dict) else v}" for k, v in model.about.items()]
     lines += ["", "Load it with `seqlore.load(folder)`, or ask it with `seqlore recommend FOLDER --history ID,ID`.", ""]
     return "\n".join(lines)
-
-
-def explain_validation(error: ValidationError, config: type[BaseModel]) -> str:
-    """A pydantic error as one sentence that names the key, the fault and the nearest valid key."""
-    parts = []
-    for each in error.errors():
-        key = ".".join(str(p) for p in each["loc"])
-        if each["type"] == "extra_forbidden":
-            fields: Mapping[str, Any] = config.model_fields
-            for step in each["loc"][:-1]:  # descend to the nested config in which the key was written
-                inner = [a for a in _models_in(fields[str(step)].annotation)] if str(step) in fields else []
-                fields = {k: v for m in inner for k, v in m.model_fields.items()} or fields
-            parts.append(f"unknown setting {key!r}{nearest(str(each['loc'][-1]), fields)}")
-        else:
-            parts.append(f"{key or 'settings'}: {each['msg']} (given: {each.get('input')!r})")
-    return "; ".join(parts)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _models_in(part)
 
 
 class ScoringRecommender(Recommender):

@@ -58,11 +58,8 @@ def conform(
         if name not in frame.columns or frame.schema[name] == dtype:
             continue
         have = frame.schema[name]
-        castable = (
-            dtype == pl.String()
-            and not have.is_nested()
-            or dtype.is_numeric()
-            and (have.is_numeric() or have in (pl.String(), pl.Null(), pl.Boolean()))
+        castable = (dtype == pl.String() and not have.is_nested()) or (
+            dtype.is_numeric() and (have.is_numeric() or have in (pl.String(), pl.Null(), pl.Boolean()))
         )
         if isinstance(have, pl.Datetime) and name == "timestamp":
             frame = frame.with_columns(pl.col(name).dt.epoch("s"))

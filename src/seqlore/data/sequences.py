@@ -89,7 +89,7 @@ class Sequences:
             ratings=None if self.ratings is None else self.ratings[flat],
         )
 
-    def take(self, index: Ints | slice) -> Sequences:
+    def take(self, index: Ints | NDArray[np.bool_] | slice) -> Sequences:
         """The sequences at ``index`` (int array, bool mask or slice), in that order."""
         index = np.arange(len(self))[index]
         return self.slice(self.offsets[:-1][index], self.offsets[1:][index], index)
@@ -166,7 +166,7 @@ class Cases:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def take(self, index: Ints | slice) -> Cases:
+    def take(self, index: Ints | NDArray[np.bool_] | slice) -> Cases:
         """The cases at ``index`` (int array, bool mask or slice), in that order."""
         index = np.arange(len(self))[index]
 

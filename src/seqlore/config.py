@@ -1,0 +1,54 @@
+"""The base of every settings class, and its errors in plain words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from seqlore.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Immutable settings. An unknown key is an error that names the nearest valid one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any], what: str) -> Self:
+        """Validated settings. Raises: ConfigError: one sentence that begins with ``what`` and names each bad key."""
+        try:
+            return cls(**settings)
+        except ValidationError as error:
+            raise ConfigError(f"{what}: {_explain(error, cls)}") from error
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for an error message, or nothing."""
+    lowered = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.5)
+    return f"; did you mean {lowered[close[0]]!r}?" if close else ""
+
+
+def _explain(error: ValidationError, config: type[BaseModel]) -> str:
+    parts = []
+    for each in error.errors():
+        key = ".".join(str(p) for p in each["loc"])
+        if each["type"] == "extra_forbidden":
+            fields = set(config.model_fields)
+            for step in each["loc"][:-1]:  # descend to the nested settings in which the key was written
+                nested = [config.model_fields[str(step)].annotation] if str(step) in config.model_fields else []
+                fields = {name for a in nested for m in _models_in(a) for name in m.model_fields} or fields
+            parts.append(f"unknown setting {key!r}{nearest(str(each['loc'][-1]), fields)}")
+        else:
+            parts.append(f"{key or 'settings'}: {each['msg']} (given: {each.get('input')!r})")
+    return "; ".join(parts)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models_in(part)

@@ -1,0 +1,70 @@
+"""The transformer block that SASRec and BERT4Rec share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over right-padded sequences, through ``scaled_dot_product_attention``."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None = None) -> Tensor:
+        """x: [B, T, d]; keys: bool [B, T], which positions may be read (None = all)."""
+        b, t, d = x.shape
+        q, k, v = self.query_key_value(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(
+            q,  # [B, H, T, d/H]
+            k,
+            v,
+            attn_mask=None if keys is None else keys[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+        )
+        return self.output(out.transpose(1, 2).reshape(b, t, d))
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward, each with residual and layer norm, before (pre) or after (post) it."""
+
+    def __init__(self, width: int, heads: int, dropout: float, *, inner: int, pre_norm: bool) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.attention = Attention(width, heads, dropout)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width)
+        )
+        self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None = None) -> Tensor:
+        """[B, T, d] → [B, T, d]."""
+        if self.pre_norm:
+            x = x + self.dropout(self.attention(self.norm_attention(x), causal=causal, keys=keys))
+            return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
+        x = self.norm_attention(x + self.dropout(self.attention(x, causal=causal, keys=keys)))
+        return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
+
+
+def init_weights(module: nn.Module, std: float = 0.02) -> None:
+    """Linear and position weights ~ N(0, std²), biases zero, as BERT starts; item tables are left as they are."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def positions(length: int, lengths: Tensor | None, limit: int, *, device: torch.device) -> Tensor:
+    """Position ids, [T] counted from the first event, or [B, T] counted back from the latest (0 = latest)."""
+    forward = torch.arange(length, device=device)
+    if lengths is None:
+        return forward.clamp_max(limit - 1)
+    return (lengths[:, None] - 1 - forward).clamp(0, limit - 1)

@@ -1,0 +1,241 @@
+"""What all nets over item sequences share: the item table, batches, objectives, early stopping, scoring.
+
+A net file holds what is its own: how a sequence becomes hidden states. Scores are inner products of the last hidden
+state and the item table (tied with the input unless a model says otherwise) plus an output bias.
+
+Decisions that the papers leave open: training sequences longer than ``max_length`` are cut into windows and none of
+their events is lost; an empty history is answered by popularity; an item that training never saw keeps its initial
+vector, so that with text it has a fair place and without text none is earned.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from seqlore.config import Config
+from seqlore.data import Cases, Sequences, Split
+from seqlore.evaluation import metrics
+from seqlore.models.items import item_table, text_start
+from seqlore.recommender import ScoringRecommender
+from seqlore.text.source import TextInit
+from seqlore.training import TrainConfig, train
+from seqlore.training.batches import padded_batches, windows
+from seqlore.training.objectives import binary, full_softmax, gbce_beta, sampled_softmax
+
+#: Catalogues above this size take sampled softmax with row-sparse updates unless told otherwise.
+LARGE_CATALOG = 100_000
+
+
+class NetConfig(TrainConfig):
+    """Settings that every net has."""
+
+    embedding_size: int = Field(64, ge=1, description="Width d of item vectors and hidden states.")
+    max_length: int = Field(50, ge=1, description="Latest events of a history that the net reads.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
+    item_init: TextInit | None = Field(None, description="Start of the item vectors from texts; None = ids only.")
+    init_std: float = Field(0.02, gt=0, description="Standard deviation of item vectors that start at random.")
+    output_bias: bool = Field(True, description="A learned bias for each item in the scores.")
+    loss: Literal["auto", "full", "sampled", "bce", "gbce"] = Field(
+        "auto", description="Full softmax, sampled softmax, BCE or gBCE; auto = full up to 100,000 items, else sampled."
+    )
+    negatives: int = Field(1024, ge=1, description="Sampled softmax: shared by a batch. BCE, gBCE: for each target.")
+    negative_power: float = Field(
+        0.5, ge=0, description="Sampled softmax draws items by count to this power (plus one)."
+    )
+    calibration: float = Field(0.75, ge=0, le=1, description="t of gBCE.")
+    batch_tokens: int = Field(4096, ge=1, description="Padded positions in a batch.")
+    windows: Literal["all", "last"] = Field(
+        "all", description="Whether the older events of long histories are trained on."
+    )
+    valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
+
+
+class SequenceNet(nn.Module):
+    """Base of the nets: item table, output bias, objective. Subclasses give ``hidden`` and ``forward``."""
+
+    def __init__(self, counts: np.ndarray, config: NetConfig, text: Tensor | None) -> None:
+        """Args: counts: int64 [size], of items in training. text: what ``text_start`` gave."""
+        super().__init__()
+        self.config = config
+        large = len(counts) > LARGE_CATALOG
+        self.loss_name = config.loss if config.loss != "auto" else ("sampled" if large else "full")
+        self.items = item_table(
+            len(counts),
+            config.embedding_size,
+            config.item_init,
+            text,
+            init_std=config.init_std,
+            row_sparse=large and self.loss_name != "full",
+        )
+        self.bias = nn.Parameter(torch.zeros(len(counts))) if config.output_bias else None
+        weights = (counts.astype(np.float64) + 1) ** config.negative_power
+        weights[0] = 0
+        self.register_buffer("counts", torch.as_tensor(counts, dtype=torch.float32))
+        self.register_buffer(
+            "log_q", torch.as_tensor(np.log(np.maximum(weights / weights.sum(), 1e-30)), dtype=torch.float32)
+        )
+        self.register_buffer("cumulative", torch.as_tensor(np.cumsum(weights) / weights.sum()), persistent=False)
+
+    @abstractmethod
+    def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """items [B, T], right-padded; lengths [B] ≥ 1 → the state that predicts what follows, [B, d]."""
+
+    def table(self) -> Tensor:
+        """Vectors with which states are compared, [size, d]."""
+        return self.items.table()  # type: ignore[operator]
+
+    def objective(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Loss of states [M, d] for item indices [M] ≥ 1."""
+        c, bias = self.config, self.bias
+        if self.loss_name == "full":
+            return full_softmax(hidden, targets, self.table(), bias)
+        if self.loss_name == "sampled":
+            draws = torch.rand(c.negatives, dtype=torch.float64, device=hidden.device)
+            sampled = torch.searchsorted(self.cumulative, draws, right=True).clamp_max(len(self.log_q) - 1)
+            own, others = self.items(targets), self.items(sampled)
+            return sampled_softmax(hidden, own, targets, others, sampled, self.log_q, bias)
+        n = len(self.log_q)
+        drawn = torch.randint(1, n, (len(targets), c.negatives), device=hidden.device)
+        beta = gbce_beta(c.negatives, n - 1, c.calibration) if self.loss_name == "gbce" else 1.0
+        return binary(
+            hidden,
+            self.items(targets),
+            self.items(drawn),
+            positive_bias=None if bias is None else bias[targets],
+            negative_bias=None if bias is None else bias[drawn],
+            beta=beta,
+        )
+
+
+class NetRecommender(ScoringRecommender):
+    """A net as a recommender. Subclasses set ``Net`` and, where masks or pairs are made anew each epoch, ``batches``."""
+
+    Config: ClassVar[type[Config]] = NetConfig
+    Net: ClassVar[type[SequenceNet]]
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.history: list[dict[str, Any]] = []
+        self.net: Any = None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Epoch whose weights were kept; None before ``fit``."""
+        return self.about.get("best_epoch")
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(p.numel() for p in self.net.parameters() if p.requires_grad)
+
+    def batches(self, train: Sequences, epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
+        """(items [B, T], users [B]) of one epoch, a function of seed and epoch alone."""
+        rng = np.random.default_rng((self.config.seed, epoch))
+        for _, items, users in padded_batches(train, self.config.batch_tokens, rng, shard):
+            yield items, users
+
+    def training_sequences(self, split: Split) -> Sequences:
+        """Windows that a causal net learns from: inputs and their successors, so one event more than it reads."""
+        return windows(split.train, self.config.max_length + 1, self.config.windows)
+
+    def _fit(
+        self,
+        split: Split,
+        *,
+        progress: Callable[[dict[str, Any]], None] | None = None,
+        log: Path | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        config = self.config
+        torch.manual_seed(config.seed)
+        self.net = self.Net(split.counts(), config, text_start(split.catalog, config.embedding_size, config.item_init))
+        learn = self.training_sequences(split)
+        learn = learn.take(learn.lengths >= 2)
+        valid = split.valid if split.valid is not None and len(split.valid) else None
+        if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:
+            valid = valid.take(np.random.default_rng(config.seed).choice(len(valid), config.valid_cases, replace=False))
+        self.history = train(
+            self.net,
+            lambda epoch, shard: self.batches(learn, epoch, shard),
+            config,
+            validate=None if valid is None else lambda: self.validate(valid),
+            log=log,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        scored = [row for row in self.history if "valid" in row]
+        best = max(scored, key=lambda row: row["valid"][config.monitor]) if scored else self.history[-1]
+        self.about |= {
+            "seed": config.seed,
+            "epochs": len(self.history),
+            "best_epoch": best["epoch"],
+            "valid": best.get("valid"),
+            "parameters": self.parameters,
+        }
+
+    def validate(self, cases: Cases) -> dict[str, float]:
+        """HR and NDCG at 10 and 20 on ``cases``, with the net as it stands."""
+        position = metrics.positions(self.rank(cases.histories, 20).items, cases.targets)
+        measures = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg}
+        return {f"{m}@{k}": float(f(position, k).mean()) for k in (10, 20) for m, f in measures.items()}
+
+    def _encode(self, histories: Sequences, step: Callable[[Tensor, Tensor], Tensor], width: int) -> Tensor:
+        """``step(items, lengths)`` over batches of like length; a history without known items gives a zero row."""
+        device = next(self.net.parameters()).device
+        known = histories.where(histories.items > 0).last(self.read_length)
+        out = torch.zeros(len(known), width, device=device)
+        self.net.eval()
+        with torch.no_grad():
+            for index, items, _ in padded_batches(known, 4 * self.config.batch_tokens):
+                lengths = torch.from_numpy(known.lengths[index]).to(device)
+                rows = torch.from_numpy(index).to(device)
+                if lengths.min() == 0:
+                    rows, items, lengths = rows[lengths > 0], items.to(device)[lengths > 0], lengths[lengths > 0]
+                if len(rows):
+                    out[rows] = step(items.to(device), lengths).float()
+        return out
+
+    @property
+    def read_length(self) -> int:
+        """Latest events that the net reads when it is asked."""
+        return self.config.max_length
+
+    def encode(self, histories: Sequences) -> Tensor:
+        """[n, d + 1] (a one is appended for the output bias): score = ⟨encode, item_vectors⟩."""
+        hidden = self._encode(histories, self.net.last_hidden, self.config.embedding_size)
+        return torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)
+
+    def item_vectors(self) -> Tensor:
+        """[catalog.size, d + 1]; the last column is the output bias."""
+        with torch.no_grad():
+            table = self.net.table()
+            bias = torch.zeros_like(table[:, :1]) if self.net.bias is None else self.net.bias[:, None]
+            return torch.cat([table, bias], 1).detach()
+
+    def score(self, histories: Sequences) -> Tensor:
+        """[n, size]; a history without any known item is scored by popularity."""
+        hidden = self._encode(histories, self.net.last_hidden, self.config.embedding_size)
+        with torch.no_grad():
+            table, bias = self.net.table(), self.net.bias
+            scores = hidden @ table.T if bias is None else torch.addmm(bias, hidden, table.T)
+            empty = np.bincount(histories.row_ids[histories.items > 0], minlength=len(histories)) == 0
+            if empty.any():
+                scores[torch.from_numpy(empty).to(scores.device)] = self.net.counts.log1p()
+        return scores
+
+    def state(self) -> dict[str, Tensor]:
+        return self.net.state_dict()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        # A frozen table needs its text vectors to be built, and they are part of the state: no encoder is asked.
+        self.net = self.Net(state["counts"].numpy(), self.config, state.get("items.text"))
+        self.net.load_state_dict(state)
+        self.net.eval()

@@ -1,0 +1,5 @@
+"""One training loop for every net, the objectives, and the batches. Knows no model."""
+
+from seqlore.training.loop import TrainConfig, train
+
+__all__ = ["TrainConfig", "train"]

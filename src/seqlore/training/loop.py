@@ -1,0 +1,251 @@
+"""The one training loop: warm-up, clipping, mixed precision, early stopping, JSONL log, checkpoints, exact resume.
+
+It knows no model: a net's ``forward(batch)`` returns its loss, batches and validation come in as functions. Runs on
+CPU, one GPU or several through ``accelerate``. Checkpoints are safetensors and JSON, never pickles, and hold the
+random states, so that a run that was killed ends exactly as it would have.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from seqlore.config import Config
+from seqlore.errors import DataError
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class TrainConfig(Config):
+    """Settings of the loop."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay, on all but row-sparse tables.")
+    warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate rises linearly from 0.")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="Course of the learning rate after warm-up."
+    )
+    clip_norm: float | None = Field(5.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    epochs: int = Field(100, ge=1, description="Most epochs; exactly this many where there are no validation cases.")
+    patience: int = Field(5, ge=1, description="Validations without improvement after which training stops.")
+    validate_every: int = Field(1, ge=1, description="Epochs between validations.")
+    monitor: str = Field("ndcg@10", description="Validation metric that chooses the epoch.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Arithmetic of forward and backward.")
+    device: str | None = Field(None, description="'cpu' keeps a net off the GPU; None = the best there is.")
+    seed: int = Field(0, description="Of initialisation, batches, masks, negatives and dropout.")
+
+
+def train(
+    net: nn.Module,
+    batches: Callable[[int, tuple[int, int]], Iterable[Any]],
+    config: TrainConfig,
+    *,
+    validate: Callable[[], dict[str, float]] | None = None,
+    log: Path | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[int, nn.Module], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train ``net`` in place; it ends with the weights of the best validated epoch.
+
+    Args:
+        batches: (epoch, (rank, world)) → batches; must depend on nothing else, so that a resumed run sees the same.
+        validate: metrics of the net as it stands; without it training takes exactly ``config.epochs``.
+        log: JSONL file, one object an epoch. checkpoint: folder, written after each epoch and resumed from.
+        progress: called with each epoch's row. on_epoch: called before each epoch, for nets that train in phases.
+
+    Returns: one row an epoch: epoch (from 1), train_loss, valid, seconds, learning_rate.
+
+    Raises: DataError: the loss is not finite; or the checkpoint belongs to other settings.
+    """
+    AcceleratorState._reset_state(reset_partial_state=config.device == "cpu")  # precision may differ between fits
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision), cpu=config.device == "cpu"
+    )
+    net.to(accelerator.device)
+    dense, sparse = _parameters(net)
+    made: list[torch.optim.Optimizer] = []
+    if dense:
+        made.append(torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True))
+    if sparse:
+        made.append(torch.optim.SparseAdam(sparse, lr=config.learning_rate))
+    model, *optimizers = accelerator.prepare(net, *made)
+    state = _State(net, optimizers, config)
+    if checkpoint is not None and (checkpoint / "state.json").is_file():
+        state.read(checkpoint)
+    if log is not None and accelerator.is_main_process:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(json.dumps(row) + "\n" for row in state.history))
+
+    while not state.finished:
+        epoch = len(state.history) + 1
+        if on_epoch is not None:
+            on_epoch(epoch, net)
+        model.train()
+        started, total, count, rate = time.perf_counter(), torch.zeros((), device=accelerator.device), 0, 0.0
+        for batch in batches(epoch, (accelerator.process_index, accelerator.num_processes)):
+            rate = _rate(state.steps + count + 1, epoch, config)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            with accelerator.autocast():
+                loss = model(_move(batch, accelerator.device))
+            accelerator.backward(loss)
+            if config.clip_norm is not None:
+                accelerator.clip_grad_norm_(dense, config.clip_norm)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            total += loss.detach()
+            count += 1
+        state.steps += count
+        if not count:
+            raise DataError("training has no batch: every sequence is too short to predict anything from")
+        mean = float(accelerator.reduce(total / count, "mean"))
+        if not math.isfinite(mean):
+            raise DataError(f"the loss became {mean} in epoch {epoch}: lower learning_rate, or use precision='fp32'")
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "train_loss": mean,
+            "seconds": time.perf_counter() - started,
+            "learning_rate": rate,
+        }
+        if validate is not None and epoch % config.validate_every == 0:
+            model.eval()
+            with torch.no_grad():
+                row["valid"] = validate()
+        state.add(row)
+        if accelerator.is_main_process:
+            if checkpoint is not None:
+                state.write(checkpoint)
+            if log is not None:
+                with log.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+            if progress is not None:
+                progress(row)
+    state.take_best()
+    net.eval()
+    return state.history
+
+
+def _rate(step: int, epoch: int, config: TrainConfig) -> float:
+    """Linear warm-up by step, then the schedule by epoch (which, unlike steps, is known before the first is over)."""
+    rate = config.learning_rate * min(1.0, step / max(config.warmup_steps, 1))
+    if config.schedule == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * (epoch - 1) / config.epochs))
+    return rate
+
+
+def _parameters(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(dense, row-sparse) trainable parameters; a table marks itself with ``weight.row_sparse = True``."""
+    trainable = [p for p in net.parameters() if p.requires_grad]
+    return (
+        [p for p in trainable if not getattr(p, "row_sparse", False)],
+        [p for p in trainable if getattr(p, "row_sparse", False)],
+    )
+
+
+def _move(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(_move(part, device) for part in batch)
+    return batch
+
+
+class _State:
+    """What a run has come to: weights, optimisers, random states, history, and the best weights so far."""
+
+    def __init__(self, net: nn.Module, optimizers: list[Any], config: TrainConfig) -> None:
+        self.net, self.optimizers, self.config = net, optimizers, config
+        self.history: list[dict[str, Any]] = []
+        self.steps = 0
+        self.best: dict[str, Tensor] = {}
+
+    @property
+    def best_epoch(self) -> int | None:
+        scored = [row for row in self.history if "valid" in row]
+        return max(scored, key=lambda row: row["valid"][self.config.monitor])["epoch"] if scored else None
+
+    @property
+    def finished(self) -> bool:
+        if len(self.history) >= self.config.epochs:
+            return True
+        best = self.best_epoch
+        since = sum("valid" in row for row in self.history[best:]) if best else 0
+        return since >= self.config.patience
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.history.append(row)
+        if self.best_epoch == row["epoch"]:
+            self.best = _snapshot(self.net)
+
+    def take_best(self) -> None:
+        if self.best:
+            self.net.load_state_dict(self.best)
+
+    def write(self, folder: Path) -> None:
+        """Tensors first, under a new name; then ``state.json``, which names them, in one atomic step."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"net.{k}": v for k, v in _snapshot(self.net).items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for j, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{i}.{j}.{k}": torch.as_tensor(v).detach().cpu() for k, v in slots.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        name = f"epoch-{len(self.history):05d}.safetensors"
+        save_file({k: v.contiguous() for k, v in tensors.items()}, folder / name)
+        head = {
+            "settings": self.config.model_dump(mode="json"),
+            "steps": self.steps,
+            "history": self.history,
+            "tensors": name,
+        }
+        (folder / "state.tmp").write_text(json.dumps(head))
+        os.replace(folder / "state.tmp", folder / "state.json")
+        for old in folder.glob("epoch-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def read(self, folder: Path) -> None:
+        head = json.loads((folder / "state.json").read_text())
+        # "epochs" may grow, so that a finished run can be carried on; every other setting must be the same.
+        mine = {**self.config.model_dump(mode="json"), "epochs": None}
+        if {**head["settings"], "epochs": None} != mine:
+            raise DataError(
+                f"{folder}: this checkpoint was made with other settings; delete it, or name another folder"
+            )
+        tensors = load_file(folder / head["tensors"])
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.steps, self.history, self.best = head["steps"], head["history"], part("best.")
+        self.net.load_state_dict(part("net."))
+        for i, optimizer in enumerate(self.optimizers):
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in part(f"optimizer.{i}.").items():
+                index, _, slot = key.partition(".")
+                slots.setdefault(int(index), {})[slot] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _snapshot(net: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}

@@ -1,0 +1,132 @@
+"""Objectives over a catalogue: full softmax, sampled softmax with logQ correction, BCE and gBCE.
+
+All take hidden states only where a loss reads them, [M, d], and item representations; item 0 is padding and never
+a class.
+
+Sources: sampled softmax with logQ correction: Bengio & Senécal, 2008 (10.1109/TNN.2007.912312), in the shared-negative
+form of Yi et al., RecSys 2019 (10.1145/3298689.3346996). gBCE: Petrov & Macdonald, RecSys 2023 (10.1145/3604915.3608783).
+The chunked full softmax computes loss and gradients in one visit of each block of logits, so that the [M, N] matrix
+never exists: written out, it costs more time in page faults than in arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Logits in one block. 3 M floats (12 MB) ran fastest on CPU; on a GPU larger blocks fill the device.
+CPU_BLOCK, GPU_BLOCK = 3 << 20, 1 << 28
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Mean of −log softmax(h·Wᵀ + b)[target], with both gradients made while a block of logits is in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        m, n = len(hidden), len(table)
+        rows = max(16, min(m, (CPU_BLOCK if hidden.device.type == "cpu" else GPU_BLOCK) // n))
+        weights = table.to(hidden.dtype)
+        grad_hidden = torch.empty_like(hidden)
+        grad_table = torch.zeros_like(table)
+        grad_bias = None if bias is None else torch.zeros_like(bias)
+        # Two buffers serve all blocks: an allocation a block would go back to the system and fault in again.
+        logits_buffer = torch.empty(min(rows, m), n, dtype=hidden.dtype, device=hidden.device)
+        share_buffer = torch.empty_like(logits_buffer)
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, m, rows):
+            h, target = hidden[start : start + rows], targets[start : start + rows, None]
+            logits, share = logits_buffer[: len(h)], share_buffer[: len(h)]
+            if bias is None:
+                torch.mm(h, weights.T, out=logits)
+            else:
+                torch.addmm(bias.to(h.dtype), h, weights.T, out=logits)
+            torch.softmax(logits, 1, out=share)
+            own = share.gather(1, target)
+            loss -= own.float().clamp_min(1e-38).log().sum()
+            share.scatter_(1, target, own - 1)  # softmax − one-hot: the gradient by the logits
+            torch.mm(share, weights, out=grad_hidden[start : start + rows])
+            if grad_table.dtype == h.dtype:
+                grad_table.addmm_(share.T, h)
+            else:
+                grad_table += torch.mm(share.T, h)
+            if grad_bias is not None:
+                grad_bias += share.sum(0)
+        ctx.save_for_backward(grad_hidden, grad_table, grad_bias)
+        ctx.count = m
+        return loss / m
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_table, grad_bias = ctx.saved_tensors
+        scale = grads[0] / ctx.count
+        return grad_hidden * scale, grad_table * scale, None if grad_bias is None else grad_bias * scale, None
+
+
+def full_softmax(hidden: Tensor, targets: Tensor, table: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over the whole catalogue.
+
+    Args:
+        hidden: [M, d]. targets: [M], item indices from 1. table: [N + 1, d]. bias: [N + 1] or None.
+    """
+    return _LinearCrossEntropy.apply(hidden, table[1:], None if bias is None else bias[1:], targets - 1)
+
+
+def sampled_softmax(
+    hidden: Tensor,
+    positive: Tensor,
+    targets: Tensor,
+    negative: Tensor,
+    sampled: Tensor,
+    log_q: Tensor,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Mean cross-entropy of the target against negatives shared by the batch, each logit less the log of its
+    expected count in the sample, so that the gradient estimates that of the full softmax.
+
+    Args:
+        hidden: [M, d]. positive: [M, d], vectors of ``targets`` [M]. negative: [S, d], vectors of ``sampled`` [S], drawn
+            with replacement from q. log_q: [N + 1], log q of each item. bias: [N + 1] or None.
+    """
+    own = (hidden * positive).sum(1) - log_q[targets]
+    others = torch.mm(hidden, negative.T) - log_q[sampled]
+    if bias is not None:
+        own, others = own + bias[targets], others + bias[sampled]
+    # A target drawn as its own negative would be pushed down by the very step that pulls it up.
+    others = others.masked_fill(targets[:, None] == sampled, -torch.inf)
+    others = others - torch.log(torch.tensor(float(len(sampled))))
+    return (torch.logsumexp(torch.cat([own[:, None], others], 1), 1) - own).mean()
+
+
+def binary(
+    hidden: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    positive_bias: Tensor | None = None,
+    negative_bias: Tensor | None = None,
+    beta: float = 1.0,
+) -> Tensor:
+    """Binary cross-entropy of the target against its own negatives; ``beta`` < 1 gives gBCE.
+
+    gBCE raises the positive's probability to the power β, β = α(t(1 − 1/α) + 1/α), α = negatives / (items − 1), which
+    undoes the overconfidence that few negatives breed; see :func:`gbce_beta`.
+
+    Args:
+        hidden, positive: [M, d]. negative: [M, S, d]. Biases: [M] and [M, S], or None.
+
+    Returns: mean over M of −(β·log σ(s⁺) + Σ log σ(−s⁻)): summed over negatives as in gSASRec.
+    """
+    own = (hidden * positive).sum(-1)
+    others = torch.einsum("md,msd->ms", hidden, negative)
+    if positive_bias is not None and negative_bias is not None:
+        own, others = own + positive_bias, others + negative_bias
+    return -(beta * F.logsigmoid(own) + F.logsigmoid(-others).sum(1)).mean()
+
+
+def gbce_beta(negatives: int, items: int, calibration: float) -> float:
+    """β of gBCE for ``negatives`` drawn uniformly from ``items`` − 1 others; ``calibration`` t in [0, 1], 0 = BCE."""
+    alpha = negatives / max(items - 1, 1)
+    return alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)

@@ -59,16 +59,10 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Returns:
         (indices [n, k] int64, values [n, k]); index 0 and −inf where nothing is left to list.
     """
-    width = scores.shape[1]
-    m = min(k + 1, width)
+    m = min(k + 1, scores.shape[1])
     values, index = scores.topk(m, dim=1)
     if m == k + 1:
-        # A tie across the edge: which of the equals are inside is topk's whim. Few rows, done again exactly.
-        edge = values[:, k - 1]
-        for row in torch.nonzero((edge == values[:, k]) & (edge > -torch.inf)).flatten().tolist():
-            above = torch.nonzero(scores[row] > edge[row]).flatten()
-            equal = torch.nonzero(scores[row] == edge[row]).flatten()[: k - len(above)]
-            index[row, :k] = torch.cat([above, equal])
+        _mend_edge(scores, values, index)
         index = index[:, :k]
     index = index.sort(dim=1).values
     values = scores.gather(1, index)
@@ -80,6 +74,32 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return index, values
 
 
+def _mend_edge(scores: Tensor, values: Tensor, index: Tensor) -> None:
+    """Where equal scores straddle the edge of the list, put the lowest indices among them inside, in place.
+
+    Which of the equals ``topk`` lets in is its whim; what lies above the edge is always in. A sparse model (zeros
+    nearly everywhere) has such a tie in most rows, so this must be quick: its equals stand in the first columns.
+
+    Args:
+        scores: [n, N]. values, index: the k + 1 highest of each row, best first; ``index[:, :k]`` is mended.
+    """
+    k = values.shape[1] - 1
+    edge = values[:, k - 1]
+    rows = torch.nonzero((edge == values[:, k]) & (edge > -torch.inf)).flatten().cpu().numpy()
+    if not len(rows):
+        return
+    block, edges = scores.cpu().numpy(), edge.cpu().numpy()
+    above = (values[:, :k] > edge[:, None]).sum(1).cpu().numpy()
+    chosen = index[:, :k].cpu().numpy()
+    for row in rows:
+        free = k - above[row]
+        equal = np.flatnonzero(block[row, :1024] == edges[row])
+        if len(equal) < free:
+            equal = np.flatnonzero(block[row] == edges[row])
+        chosen[row, above[row] :] = equal[:free]
+    index[:, :k] = torch.as_tensor(chosen, device=index.device)
+
+
 def mask_(
     scores: Tensor, histories: Sequences, *, exclude_seen: bool, candidates: NDArray[np.integer] | None = None
 ) -> Tensor:
@@ -88,9 +108,12 @@ def mask_(
     Args:
         scores: [n, N + 1]. candidates: dense indices, [c] for all rows or [n, c] for each; 0 pads.
     """
-    if candidates is not None:
-        rows = torch.as_tensor(np.broadcast_to(candidates, (len(scores), candidates.shape[-1])).astype(np.int64))
-        rows = rows.to(scores.device)
+    if candidates is not None and candidates.ndim == 1:
+        outside = torch.ones(scores.shape[1], dtype=torch.bool)
+        outside[torch.as_tensor(candidates.astype(np.int64))] = False
+        scores.masked_fill_(outside.to(scores.device), -torch.inf)
+    elif candidates is not None:
+        rows = torch.as_tensor(candidates.astype(np.int64), device=scores.device)
         kept = scores.gather(1, rows)
         scores.fill_(-torch.inf).scatter_(1, rows, kept)
     scores[:, 0] = -torch.inf
@@ -100,6 +123,17 @@ def mask_(
     return scores
 
 
+def _in_tie(scores: Tensor, targets: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """bool [n]: the target may be listed, and shares its score with another item that may."""
+    own = scores.gather(1, torch.as_tensor(targets.astype(np.int64), device=scores.device)[:, None])
+    if scores.device.type == "cpu":  # numpy compares with a column several times as fast as torch
+        twice = np.count_nonzero(scores.numpy() == own.numpy(), axis=1) > 1
+    else:
+        twice = ((scores == own).sum(1) > 1).cpu().numpy()
+    return twice & (own[:, 0] > -torch.inf).cpu().numpy()
+
+
+@torch.no_grad()
 def rank(
     score: Callable[[Sequences], Tensor],
     histories: Sequences,
@@ -126,17 +160,14 @@ def rank(
         cut = slice(start, start + chunk)
         part = histories.take(cut)
         scores = score(part)
-        if torch.isnan(scores[:, 1:].sum()):
-            raise ValueError(
-                "a model returned scores that are not numbers: its training diverged; lower the learning rate"
-            )
         chosen = candidates if candidates is None or candidates.ndim == 1 else candidates[cut]
         mask_(scores, part, exclude_seen=exclude_seen, candidates=chosen)
         index, values = top_k(scores, k)
-        tied = None
-        if targets is not None:
-            own = scores.gather(1, torch.as_tensor(targets[cut].astype(np.int64), device=scores.device)[:, None])
-            tied = (((scores == own).sum(1) > 1) & (own[:, 0] > -torch.inf)).cpu().numpy()
+        if torch.isnan(values).any():  # top-k sorts what is not a number before everything else, so none can hide
+            raise ValueError(
+                "a model returned scores that are not numbers: its training diverged; lower the learning rate"
+            )
+        tied = None if targets is None else _in_tie(scores, targets[cut])
         parts.append(Lists(index.cpu().numpy().astype(np.int32), values.float().cpu().numpy(), tied))
     if not parts:
         return Lists(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32))

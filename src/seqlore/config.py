@@ -37,11 +37,15 @@ def _explain(error: ValidationError, config: type[BaseModel]) -> str:
     for each in error.errors():
         key = ".".join(str(p) for p in each["loc"])
         if each["type"] == "extra_forbidden":
-            fields = set(config.model_fields)
+            holders = [config]
             for step in each["loc"][:-1]:  # descend to the nested settings in which the key was written
-                nested = [config.model_fields[str(step)].annotation] if str(step) in config.model_fields else []
-                fields = {name for a in nested for m in _models_in(a) for name in m.model_fields} or fields
+                annotations = [h.model_fields[step].annotation for h in holders if step in h.model_fields]
+                holders = [m for a in annotations for m in _models_in(a)] or holders  # a list's index leads nowhere
+            fields = {name for holder in holders for name in holder.model_fields}
             parts.append(f"unknown setting {key!r}{nearest(str(each['loc'][-1]), fields)}")
+        elif each["type"] == "value_error":  # a validator of ours: its sentence says it all
+            sentence = str(each.get("ctx", {}).get("error", each["msg"]))
+            parts.append(f"{key}: {sentence}" if key else sentence)
         else:
             parts.append(f"{key or 'settings'}: {each['msg']} (given: {each.get('input')!r})")
     return "; ".join(parts)

@@ -1,0 +1,56 @@
+"""Settings: strict, and their errors are one sentence that names the key and the nearest valid one."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import Field, ValidationError, model_validator
+
+from seqlore.config import Config, nearest
+from seqlore.errors import ConfigError
+
+
+class Tank(Config):
+    litres: int = Field(1, ge=1)
+
+
+class Car(Config):
+    wheels: int = 4
+    tanks: tuple[Tank, ...] = ()
+    spare: Tank | None = None
+
+    @model_validator(mode="after")
+    def _stands(self) -> Car:
+        if self.wheels < 3:
+            raise ValueError("a car needs three wheels to stand")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"wheel": 3}, "car: unknown setting 'wheel'; did you mean 'wheels'?"),
+        ({"spare": {"liters": 3}}, "car: unknown setting 'spare.liters'; did you mean 'litres'?"),
+        ({"tanks": [{}, {"litre": 3}]}, "car: unknown setting 'tanks.1.litre'; did you mean 'litres'?"),
+        ({"xyzzy": 3}, "car: unknown setting 'xyzzy'"),
+        ({"wheels": 2}, "car: a car needs three wheels to stand"),
+        (
+            {"tanks": [{"litres": 0}]},
+            "car: tanks.0.litres: Input should be greater than or equal to 1 (given: 0)",
+        ),
+    ],
+)
+def test_errors_are_one_sentence(settings: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Car.parse(settings, "car")
+    assert str(error.value) == sentence
+
+
+def test_settings_cannot_be_changed() -> None:
+    car = Car()
+    with pytest.raises(ValidationError, match="frozen"):
+        car.wheels = 5
+
+
+def test_nearest_ignores_case_and_keeps_silent_when_nothing_is_near() -> None:
+    assert nearest("sasrec", ["SASRec", "BERT4Rec"]) == "; did you mean 'SASRec'?"
+    assert nearest("qqq", ["SASRec"]) == ""

@@ -12,7 +12,7 @@ Differs: masks are drawn anew each epoch instead of once; every masked position 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
-from seqlore.models.layers import Block, init_weights
+from seqlore.models.layers import Block, Dropout, init_weights, positions
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 from seqlore.training.batches import padded_batches, windows
@@ -34,6 +34,9 @@ class BERT4RecConfig(NetConfig):
     heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
     inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
     pre_norm: bool = Field(False, description="Layer norm before each sublayer (else after, as published).")
+    position: Literal["start", "end"] = Field(
+        "end", description="Learned positions counted from the latest event (as published: left padding) or the first."
+    )
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
     mask_probability: float = Field(0.2, gt=0, lt=1, description="Share of items that a random masking hides.")
     maskings: int = Field(10, ge=0, description="Random maskings of each sequence in an epoch.")
@@ -52,7 +55,7 @@ class BERT4RecNet(SequenceNet):
         self.mask = nn.Parameter(torch.randn(d) * c.init_std)
         self.position = nn.Embedding(c.max_length, d)
         self.input_norm = nn.LayerNorm(d)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = Dropout(c.dropout)
         self.blocks = nn.ModuleList(
             Block(d, c.heads, c.dropout, inner=c.inner_size or 4 * d, pre_norm=c.pre_norm) for _ in range(c.layers)
         )
@@ -66,7 +69,8 @@ class BERT4RecNet(SequenceNet):
         """items [B, T], right-padded; masked bool [B, T], which are hidden → [B, T, d]."""
         real = masked | (items > 0)
         x = torch.where(masked[..., None], self.mask, self.items(items.masked_fill(masked, 0)))
-        x = x + self.position.weight[: items.shape[1]]
+        back = real.sum(1) if self.config.position == "end" else None
+        x = x + self.position(positions(items.shape[1], back, self.config.max_length, device=items.device))
         x = self.dropout(self.input_norm(x))
         keys = None if bool(real.all()) else real
         for block in self.blocks:

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqlore.config import Config
+from seqlore.models.layers import Dropout
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 
@@ -37,7 +38,7 @@ class GRU4RecNet(SequenceNet):
         super().__init__(*args, **kwargs)
         c = self.config
         between = c.dropout if c.layers > 1 else 0.0
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = Dropout(c.dropout)
         self.gru = nn.GRU(c.embedding_size, c.hidden_size, c.layers, batch_first=True, dropout=between)
         self.output = nn.Linear(c.hidden_size, c.embedding_size)
         for name, weight in self.gru.named_parameters():

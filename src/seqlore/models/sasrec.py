@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqlore.config import Config
-from seqlore.models.layers import Block, init_weights, positions
+from seqlore.models.layers import Block, Dropout, init_weights, positions
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 
@@ -46,7 +46,7 @@ class SASRecNet(SequenceNet):
         d = c.embedding_size
         self.position = None if c.position == "none" else nn.Embedding(c.max_length, d)
         self.input_norm = nn.LayerNorm(d) if c.input_norm else nn.Identity()
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = Dropout(c.dropout)
         self.blocks = nn.ModuleList(
             Block(d, c.heads, c.dropout, inner=c.inner_size or 4 * d, pre_norm=c.pre_norm) for _ in range(c.layers)
         )

@@ -237,10 +237,12 @@ class _State:
         self.steps, self.history, self.best = head["steps"], head["history"], part("best.")
         self.net.load_state_dict(part("net."))
         for i, optimizer in enumerate(self.optimizers):
-            slots: dict[int, dict[str, Tensor]] = {}
+            slots: dict[int, dict[str, Any]] = {}
             for key, value in part(f"optimizer.{i}.").items():
                 index, _, slot = key.partition(".")
-                slots.setdefault(int(index), {})[slot] = value
+                # SparseAdam counts its steps in a Python int, and computes differently from a tensor.
+                plain = value.ndim == 0 and not value.is_floating_point()
+                slots.setdefault(int(index), {})[slot] = value.item() if plain else value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():

@@ -1,0 +1,133 @@
+"""The loop: early stopping, resume after a kill, logs, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from seqlore.errors import DataError
+from seqlore.training import TrainConfig, train
+
+
+class Line(nn.Module):
+    """y = w·x with dropout, so that random states matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, batch):
+        x, y = batch
+        return ((self.layer(self.drop(x)).squeeze(1) - y) ** 2).mean()
+
+
+def batches(epoch, shard):
+    g = torch.Generator().manual_seed(epoch)
+    for _ in range(3):
+        x = torch.randn(8, 4, generator=g)
+        yield x, x.sum(1)
+
+
+def fresh() -> Line:
+    torch.manual_seed(0)
+    return Line()
+
+
+def weights(net: nn.Module) -> list[float]:
+    return net.state_dict()["layer.weight"].flatten().tolist()
+
+
+def test_it_learns_and_logs(tmp_path: Path):
+    net = fresh()
+    rows = train(net, batches, TrainConfig(epochs=5, learning_rate=0.05, warmup_steps=0), log=tmp_path / "a" / "log.jsonl")
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    logged = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in logged] == [1, 2, 3, 4, 5]
+    assert logged == rows
+
+
+def test_it_stops_after_patience_and_keeps_the_best():
+    net = fresh()
+    seen: list[list[float]] = []
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.2])
+
+    def validate():
+        seen.append(weights(net))
+        return {"ndcg@10": next(scores)}
+
+    rows = train(net, batches, TrainConfig(epochs=50, patience=2, warmup_steps=0), validate=validate)
+    assert len(rows) == 4
+    assert weights(net) == seen[1]
+
+
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_a_killed_run_ends_exactly_as_it_would_have(tmp_path: Path, killed_after: int):
+    config = TrainConfig(epochs=6, warmup_steps=4, schedule="cosine", learning_rate=0.02)
+    whole = fresh()
+    history = train(whole, batches, config)
+
+    def kill(row):
+        if row["epoch"] == killed_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh(), batches, config, checkpoint=tmp_path, progress=kill)
+    torch.manual_seed(99)  # a new process starts from other random states
+    resumed = Line()
+    rows = train(resumed, batches, config, checkpoint=tmp_path)
+    assert [r["train_loss"] for r in rows] == [r["train_loss"] for r in history]
+    assert weights(resumed) == weights(whole)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path):
+    train(fresh(), batches, TrainConfig(epochs=1), checkpoint=tmp_path)
+    with pytest.raises(DataError, match="other settings"):
+        train(fresh(), batches, TrainConfig(epochs=1, learning_rate=0.5), checkpoint=tmp_path)
+    longer = train(fresh(), batches, TrainConfig(epochs=3), checkpoint=tmp_path)
+    assert [r["epoch"] for r in longer] == [1, 2, 3]
+
+
+def test_row_sparse_tables_train_and_resume(tmp_path: Path):
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.rows = nn.Embedding(10, 2, sparse=True)
+            self.rows.weight.row_sparse = True
+            self.scale = nn.Parameter(torch.ones(2))
+
+        def forward(self, batch):
+            return (self.rows(batch) * self.scale).pow(2).sum()
+
+    def rows_of(epoch, shard):
+        yield torch.tensor([1, 2, 2])
+
+    config = TrainConfig(epochs=4, warmup_steps=0)
+    whole, start = Table(), Table().rows.weight.detach().clone()
+    train(whole, rows_of, config)
+    train(Table(), rows_of, config.model_copy(update={"epochs": 2}), checkpoint=tmp_path)
+    resumed = Table()
+    train(resumed, rows_of, config, checkpoint=tmp_path)
+    assert torch.equal(resumed.rows.weight, whole.rows.weight)
+    assert torch.equal(whole.rows.weight[3:], start[3:])
+    assert not torch.equal(whole.rows.weight[1:3], start[1:3])
+
+
+def test_a_loss_that_is_not_finite_is_one_sentence():
+    class Broken(Line):
+        def forward(self, batch):
+            return super().forward(batch) * float("nan")
+
+    with pytest.raises(DataError, match="lower learning_rate"):
+        train(Broken(), batches, TrainConfig(epochs=1))
+
+
+def test_no_batch_is_one_sentence():
+    with pytest.raises(DataError, match="too short"):
+        train(fresh(), lambda epoch, shard: iter(()), TrainConfig(epochs=1))

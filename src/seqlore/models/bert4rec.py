@@ -127,7 +127,7 @@ class BERT4Rec(NetRecommender):
 class LLM2BERT4RecConfig(BERT4RecConfig):
     """BERT4Rec whose item vectors start from a language model's."""
 
-    item_init: TextInit | None = Field(TextInit(), description="Start of the item vectors from texts.")
+    item_init: TextInit | None = Field(default_factory=TextInit, description="Start of the item vectors.")
 
 
 class LLM2BERT4Rec(BERT4Rec):

@@ -74,7 +74,7 @@ class GRU4Rec(NetRecommender):
 class LLM2GRU4RecConfig(GRU4RecConfig):
     """GRU4Rec whose item vectors start from a language model's."""
 
-    item_init: TextInit | None = Field(TextInit(), description="Start of the item vectors from texts.")
+    item_init: TextInit | None = Field(default_factory=TextInit, description="Start of the item vectors.")
 
 
 class LLM2GRU4Rec(GRU4Rec):

@@ -54,11 +54,37 @@ class FrozenTextTable(nn.Module):
         return self.adapter(self.text)
 
 
+class NullSpaceTable(nn.Module):
+    """Text vectors that stay, plus ids learned in the dimensions where the text says least."""
+
+    def __init__(self, text: Tensor, free: int) -> None:
+        """Args: text: [size, d], widest direction first. free: how many of its last dimensions ids are learned in."""
+        super().__init__()
+        self.register_buffer("text", text)
+        self.ids = nn.Embedding(len(text), free)
+        nn.init.zeros_(self.ids.weight)
+
+    def forward(self, items: Tensor) -> Tensor:
+        return self._joined(self.text[items], self.ids(items))  # type: ignore[index]
+
+    def table(self) -> Tensor:
+        return self._joined(self.text, self.ids.weight)  # type: ignore[arg-type]
+
+    def _joined(self, text: Tensor, ids: Tensor) -> Tensor:
+        meaning = text.shape[-1] - ids.shape[-1]
+        return torch.cat([text[..., :meaning], text[..., meaning:] + ids], -1)
+
+
 def text_start(catalog: Catalog, width: int, init: TextInit | None) -> Tensor | None:
     """What the table starts from, [size, ·] with a zero row for padding; encodes the texts through the store."""
     if init is None:
         return None
-    vectors = init.frozen_vectors(catalog) if init.mode == "frozen" else init.matrix(catalog, width)
+    if init.mode == "frozen":
+        vectors = init.frozen_vectors(catalog)
+    elif init.mode == "nullspace":
+        vectors = init.null_space(catalog, width)[0]
+    else:
+        vectors = init.matrix(catalog, width)
     return nn.functional.pad(torch.from_numpy(vectors), (0, 0, 1, 0))
 
 
@@ -75,6 +101,9 @@ def item_table(
     if init is not None and init.mode == "frozen":
         assert text is not None
         return FrozenTextTable(text, width)
+    if init is not None and init.mode == "nullspace":
+        assert text is not None
+        return NullSpaceTable(text, round(width * init.null_share))
     table = ItemTable(size, width, init_std=init_std, row_sparse=row_sparse)
     if text is not None:
         with torch.no_grad():

@@ -59,7 +59,11 @@ class NetConfig(TrainConfig):
 
 
 class SequenceNet(nn.Module):
-    """Base of the nets: item table, output bias, objective. Subclasses give ``hidden`` and ``forward``."""
+    """Base of the nets: item table, output bias, objective. Subclasses give ``last_hidden`` and ``forward``."""
+
+    counts: Tensor
+    log_q: Tensor
+    cumulative: Tensor
 
     def __init__(self, counts: np.ndarray, config: NetConfig, text: Tensor | None) -> None:
         """Args: counts: int64 [size], of items in training. text: what ``text_start`` gave."""
@@ -116,7 +120,7 @@ class SequenceNet(nn.Module):
 
 
 class NetRecommender(ScoringRecommender):
-    """A net as a recommender. Subclasses set ``Net`` and, where masks or pairs are made anew each epoch, ``batches``."""
+    """A net as a recommender. Subclasses set ``Net`` and, where an epoch's masks are made anew, ``batches``."""
 
     Config: ClassVar[type[Config]] = NetConfig
     Net: ClassVar[type[SequenceNet]]

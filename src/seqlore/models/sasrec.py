@@ -89,7 +89,7 @@ class SASRec(NetRecommender):
 class LLM2SASRecConfig(SASRecConfig):
     """SASRec whose item vectors start from a language model's."""
 
-    item_init: TextInit | None = Field(TextInit(), description="Start of the item vectors from texts.")
+    item_init: TextInit | None = Field(default_factory=TextInit, description="Start of the item vectors.")
 
 
 class LLM2SASRec(SASRec):

@@ -113,7 +113,7 @@ def train(
         state.steps += count
         if not count:
             raise DataError("training has no batch: every sequence is too short to predict anything from")
-        mean = float(accelerator.reduce(total / count, "mean"))
+        mean = torch.as_tensor(accelerator.reduce(total / count, "mean")).item()
         if not math.isfinite(mean):
             raise DataError(f"the loss became {mean} in epoch {epoch}: lower learning_rate, or use precision='fp32'")
         row: dict[str, Any] = {

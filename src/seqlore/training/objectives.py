@@ -4,7 +4,8 @@ All take hidden states only where a loss reads them, [M, d], and item representa
 a class.
 
 Sources: sampled softmax with logQ correction: Bengio & Senécal, 2008 (10.1109/TNN.2007.912312), in the shared-negative
-form of Yi et al., RecSys 2019 (10.1145/3298689.3346996). gBCE: Petrov & Macdonald, RecSys 2023 (10.1145/3604915.3608783).
+form of Yi et al., RecSys 2019 (10.1145/3298689.3346996). gBCE: Petrov & Macdonald, RecSys 2023
+(10.1145/3604915.3608783).
 The chunked full softmax computes loss and gradients in one visit of each block of logits, so that the [M, N] matrix
 never exists: written out, it costs more time in page faults than in arithmetic.
 """
@@ -87,8 +88,8 @@ def sampled_softmax(
     expected count in the sample, so that the gradient estimates that of the full softmax.
 
     Args:
-        hidden: [M, d]. positive: [M, d], vectors of ``targets`` [M]. negative: [S, d], vectors of ``sampled`` [S], drawn
-            with replacement from q. log_q: [N + 1], log q of each item. bias: [N + 1] or None.
+        hidden: [M, d]. positive: [M, d], vectors of ``targets`` [M]. negative: [S, d], vectors of ``sampled`` [S],
+            drawn with replacement from q. log_q: [N + 1], log q of each item. bias: [N + 1] or None.
     """
     own = (hidden * positive).sum(1) - log_q[targets]
     others = torch.mm(hidden, negative.T) - log_q[sampled]

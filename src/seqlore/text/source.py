@@ -1,8 +1,8 @@
 """Which texts of an item are embedded, by which encoder, and how the vectors enter a model.
 
-``TextInit`` follows Harte et al., "Leveraging Large Language Models for Sequential Recommendation" (2023), DOI
-10.1145/3604915.3610647, section 3.2: the embedding layer of a sequential model starts from the language model's item
-embeddings, reduced by PCA to the width of the layer. ``permute`` is their control.
+``TextInit`` follows Harte et al., "Leveraging Large Language Models for Sequential Recommendation" (RecSys 2023), DOI
+10.1145/3604915.3610639, section 3.3: the item embeddings of a sequential model start from the language model's, reduced
+by PCA to their width. ``permute`` is their control.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pydantic import Field
 from seqlore.config import Config
 from seqlore.data import Catalog
 from seqlore.errors import DataError
-from seqlore.text.encoder import open_encoder
-from seqlore.text.reduce import reduce
+from seqlore.text.encoder import Precision, open_encoder
+from seqlore.text.nullspace import null_space
+from seqlore.text.reduce import Method, reduce
 from seqlore.text.store import Fetched, Progress, VectorStore
 
 
@@ -29,13 +30,15 @@ class TextSource(Config):
     #: A name ("all-MiniLM-L6-v2"), a folder, or a server: "openai:MODEL" or "openai:MODEL@BASE_URL".
     encoder: str = "all-MiniLM-L6-v2"
     #: Columns of the items, joined in this order.
-    fields: tuple[str, ...] = Field(("title",), min_length=1)
+    fields: tuple[str, ...] = Field(default=("title",), min_length=1)
     #: Put before each text.
     prompt: str = ""
-    #: Folder of the vector store; None = the default one, see :func:`seqlore.text.store.cache_dir`.
+    #: Folder of the vector store; None = ``vectors`` in the cache folder (``SEQLORE_CACHE`` names another).
     store: Path | None = None
     #: Ask for shorter vectors of a model trained for that (Matryoshka); None = its full width.
-    dimensions: int | None = Field(None, ge=1)
+    dimensions: int | None = Field(default=None, ge=1)
+    #: Arithmetic of a local model: "bf16" is 2 to 3 times as fast where the hardware has it, and all but the same.
+    precision: Precision = "fp32"
 
     def fetch(self, texts: Sequence[str], *, progress: Progress | None = None) -> Fetched:
         """Vectors of ``texts`` with the store's hits and misses; an empty text gets a zero row and counts as neither.
@@ -44,8 +47,8 @@ class TextSource(Config):
         """
         full = [i for i, text in enumerate(texts) if text.strip()]
         if not full:
-            raise DataError(f"none of the {len(texts)} texts has any content; embed other fields")
-        encoder = open_encoder(self.encoder, dimensions=self.dimensions)
+            raise DataError(f"none of the {len(texts)} texts has any content, so there is nothing to embed")
+        encoder = open_encoder(self.encoder, precision=self.precision, dimensions=self.dimensions)
         found = VectorStore(self.store).fetch([texts[i] for i in full], encoder, self.prompt, progress=progress)
         if len(full) == len(texts):
             return found
@@ -54,41 +57,63 @@ class TextSource(Config):
         return Fetched(vectors, found.hits, found.misses)
 
     def embed_texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
-        """float32 [n, d_text], row i belongs to text i; an empty text gets a zero row."""
+        """float32 [n, d_text], row i belongs to text i; an empty text gets a zero row. Raises: as ``fetch``."""
         return self.fetch(texts, progress=progress).vectors
 
     def vectors(self, catalog: Catalog, *, progress: Progress | None = None) -> NDArray[np.float32]:
         """float32 [len(catalog), d_text], row i belongs to item i + 1; an item without text gets a zero row.
 
-        Raises: DataError: a field is not a column of the items, or no item has text in any of the fields.
+        Raises: DataError: a field is not a column of the items, or no item has text in any of them. ConfigError: the
+            encoder cannot be found.
         """
-        return self.embed_texts(catalog.texts(self.fields), progress=progress)
+        return self.embed_texts(self.item_texts(catalog), progress=progress)
+
+    def item_texts(self, catalog: Catalog) -> list[str]:
+        """What is embedded for each item, [len(catalog)]. Raises: DataError: see :meth:`vectors`."""
+        texts = catalog.texts(self.fields)
+        if not any(texts):
+            raise DataError(
+                f"no item has a text in {', '.join(map(repr, self.fields))}: choose other text fields, or use ids alone"
+            )
+        return texts
 
 
 class TextInit(TextSource):
     """How item vectors start from texts, in any net that has an item table."""
 
     #: How ``d_text`` becomes the width of the table.
-    reduce: Literal["pca", "whiten", "random", "autoencoder"] = "pca"
+    reduce: Method = "pca"
     #: "init": the table starts there and is trained on; "frozen": the text vectors stay, an adapter is learned;
     #: "nullspace": the text keeps its subspace, ids are learned beside it.
     mode: Literal["init", "frozen", "nullspace"] = "init"
-    #: Standard deviation over all entries of the reduced vectors.
-    scale: float = Field(0.1, gt=0)
+    #: Standard deviation over all entries of items that have a text.
+    scale: float = Field(default=0.1, gt=0)
+    #: For "nullspace": the share of the table's width in which ids are learned.
+    null_share: float = Field(default=0.5, gt=0, lt=1)
     #: The paper's control: each item gets the vector of another, drawn by ``seed``.
     permute: bool = False
+    #: For whatever is random: the permutation, the projection, the autoencoder.
     seed: int = 0
 
-    def text_vectors(self, catalog: Catalog) -> NDArray[np.float32]:
-        """As :meth:`vectors`, permuted over the items if ``permute``."""
+    def frozen_vectors(self, catalog: Catalog) -> NDArray[np.float32]:
+        """For ``mode="frozen"``: float32 [len(catalog), d_text] as the encoder gave them, permuted if asked."""
         vectors = self.vectors(catalog)
         return vectors[np.random.default_rng(self.seed).permutation(len(vectors))] if self.permute else vectors
 
-    def frozen_vectors(self, catalog: Catalog) -> NDArray[np.float32]:
-        """float32 [len(catalog), d_text], for ``mode="frozen"``: unreduced, permuted if asked."""
-        return self.text_vectors(catalog)
-
     def matrix(self, catalog: Catalog, width: int) -> NDArray[np.float32]:
-        """float32 [len(catalog), width]: reduced, scaled to a standard deviation of ``scale``, permuted if asked."""
-        reduced = reduce(self.text_vectors(catalog), width, self.reduce, self.seed)
-        return (reduced * (self.scale / reduced.std())).astype(np.float32)
+        """For ``mode="init"``: float32 [len(catalog), width], centred, zero where an item has no text.
+
+        Raises: as :meth:`vectors`, and ConfigError: ``width`` exceeds what ``reduce`` can give.
+        """
+        return self._scaled(reduce(self.frozen_vectors(catalog), width, self.reduce, self.seed))
+
+    def null_space(self, catalog: Catalog, width: int) -> tuple[NDArray[np.float32], slice]:
+        """For ``mode="nullspace"``: the frozen part, float32 [len(catalog), width], and the dimensions for ids.
+
+        ``reduce`` has no say here: the method is principal components, standardised. Raises: as :meth:`matrix`.
+        """
+        frozen, free = null_space(self.frozen_vectors(catalog), width, self.null_share)
+        return self._scaled(frozen), free
+
+    def _scaled(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+        return reduced * np.float32(self.scale / reduced[reduced.any(axis=1)].std())

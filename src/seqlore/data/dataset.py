@@ -201,6 +201,8 @@ class Dataset:
         self.items.write_parquet(folder / "items.parquet")
         if self.users is not None:
             self.users.write_parquet(folder / "users.parquet")
+        else:  # those of a dataset that was here before do not belong to this one
+            (folder / "users.parquet").unlink(missing_ok=True)
         about = {"name": self.name, "hash": self.hash, **self.meta}
         (folder / "dataset.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
         return folder

@@ -1,0 +1,190 @@
+"""Plain tables: CSV, TSV, Parquet, JSON lines; the columns may have any names, which a mapping gives Seqlore's."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from seqlore.config import nearest
+from seqlore.data.readers._files import CHUNK, first_record, is_gzip, lines, record_line, records
+from seqlore.data.readers._frames import Raw
+from seqlore.errors import DataError
+
+#: A whole column of these is a column of numbers. A leading zero says code, not number (zip, EAN, phone).
+_NUMBER = r"^-?(0|[1-9]\d{0,17})(\.\d+)?([eE][+-]?\d+)?$"
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+
+def read_tables(
+    path: Path,
+    *,
+    items: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    item_columns: Mapping[str, str] | None = None,
+    separator: str | None = None,
+    header: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+) -> Raw:
+    """Interactions from one table, items from another (of any of the kinds).
+
+    Args:
+        path: ``.csv``, ``.tsv``, ``.txt``, ``.jsonl`` (each also ``.gz``) or ``.parquet``.
+        items: the same for the items.
+        columns: Seqlore's name → the file's name, for the interactions: ``{"user_id": "reviewer"}``.
+        item_columns: likewise for the items.
+        separator: of a CSV; otherwise taken from the first line of the interactions.
+        header: column names, for a CSV whose first line is data already.
+        encoding: of a CSV; UTF-8 with or without a byte-order mark unless told.
+    """
+    events = read_table(path, columns or {}, separator, header, encoding)
+    raw = Raw(path, events, files=[path], where=partial(_where, path, separator, header, encoding))
+    if items is not None:
+        described = read_table(Path(items), item_columns or {}, encoding=encoding)
+        if "item_id" not in described.columns:
+            raise DataError(
+                f"{items}: column 'item_id' is missing (columns there: {', '.join(described.columns)}); "
+                "map it with --item-column item_id=THEIR_NAME"
+            )
+        raw.items, raw.files = described, [path, Path(items)]
+    elif item_columns:
+        raise DataError(f"{path}: a mapping of item columns needs an items file; give --items, or drop the mapping")
+    return raw
+
+
+def rename(frame: pl.DataFrame, mapping: Mapping[str, str], path: Path) -> pl.DataFrame:
+    """``frame`` with column ``mapping[ours]`` called ``ours``.
+
+    Raises: DataError: the file has no such column, or another column already has our name.
+    """
+    for ours, theirs in mapping.items():
+        if theirs not in frame.columns:
+            raise DataError(
+                f"{path}: no column {theirs!r} to map to {ours!r}{nearest(theirs, frame.columns)} "
+                f"(columns there: {', '.join(frame.columns)})"
+            )
+        if ours in frame.columns and ours != theirs and ours not in mapping.values():
+            raise DataError(
+                f"{path}: {theirs!r} is mapped to {ours!r}, but the file has a column of that name as well; "
+                f"map that one away too (other_name={ours})"
+            )
+    return frame.rename({theirs: ours for ours, theirs in mapping.items()})
+
+
+def read_table(
+    path: Path,
+    mapping: Mapping[str, str],
+    separator: str | None = None,
+    header: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+) -> pl.DataFrame:
+    """One table, its columns renamed by ``mapping`` (ours → theirs).
+
+    A column of a CSV that holds nothing but numbers becomes a column of numbers, ids excepted.
+
+    Raises: DataError: unknown kind of file, damaged, or without a mapped column.
+    """
+    kind = _kind(path)
+    if kind == ".parquet":
+        try:
+            return rename(pl.read_parquet(path), mapping, path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(f"{path}: not a readable Parquet file ({_first(error)}); export it again") from error
+    if kind in _TEXT_SUFFIXES:
+        frame = rename(_read_csv(path, separator, header, encoding), mapping, path)
+        return frame.with_columns(_number(column) for column in frame if not column.name.endswith("_id"))
+    if kind in _JSON_SUFFIXES:
+        return rename(_read_json_lines(path), mapping, path)
+    known = ", ".join((*_TEXT_SUFFIXES, *_JSON_SUFFIXES, ".parquet"))
+    raise DataError(f"{path}: the ending {kind!r} is no table that Seqlore knows; it reads {known}")
+
+
+def _kind(path: Path) -> str:
+    """The ending that tells the kind, ``.gz`` aside."""
+    return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+
+
+def separator_of(path: Path, encoding: str = "utf-8") -> str:
+    """The separator that occurs most often in the first line: tab, comma, semicolon or bar."""
+    _, line = next(lines(path, encoding), (1, ""))
+    return max("\t,;|", key=line.count)
+
+
+def _read_csv(path: Path, separator: str | None, header: Sequence[str] | None, encoding: str) -> pl.DataFrame:
+    is_gzip(path)
+    separator = separator or separator_of(path, encoding)
+    # Polars decodes UTF-8 itself; any other encoding it has Python decode, all at once.
+    native = encoding.lower().replace("-", "") == "utf8"
+    try:
+        frame = pl.read_csv(
+            path,
+            separator=separator,
+            has_header=header is None,
+            infer_schema=False,
+            encoding="utf8" if native else encoding,
+        )
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        _csv_fault(path, separator, encoding)
+        raise DataError(f"{path}: not a readable CSV ({_first(error)})") from error
+    if header is not None:
+        if len(header) != frame.width:
+            raise DataError(f"{path}: {len(header)} column names were given but the lines have {frame.width} fields")
+        frame.columns = list(header)
+    return frame
+
+
+def _number(column: pl.Series) -> pl.Series:
+    if not column.count() or not column.str.contains(_NUMBER).all():
+        return column
+    whole = not column.str.contains(r"[.eE]").any()
+    return column.cast(pl.Int64 if whole else pl.Float64)
+
+
+def _csv_fault(path: Path, separator: str, encoding: str) -> None:
+    """Read the file once more, slowly, to name the line at fault, where one line is."""
+    reader = csv.reader((line for _, line in lines(path, encoding)), delimiter=separator)
+    width = 0
+    try:
+        for fields in reader:
+            width = width or len(fields)
+            if len(fields) > width:
+                raise DataError(
+                    f"{path}, line {reader.line_num}: {len(fields)} fields where the first line has {width}; "
+                    "quote the field that holds the separator, or name the right --separator"
+                )
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not CSV ({error}); mend the line") from error
+
+
+def _read_json_lines(path: Path) -> pl.DataFrame:
+    first_record(path)
+    try:
+        return pl.read_ndjson(path, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OSError):
+        rows = (record for _, record in records(path))
+        parts = []
+        while chunk := list(islice(rows, CHUNK)):
+            parts.append(pl.from_dicts(chunk, infer_schema_length=None, strict=False))
+        return pl.concat(parts, how="diagonal_relaxed")
+
+
+def _where(path: Path, separator: str | None, header: Sequence[str] | None, encoding: str, row: int) -> str:
+    kind = _kind(path)
+    if kind in _JSON_SUFFIXES:
+        return record_line(path, row)
+    if kind in _TEXT_SUFFIXES:
+        reader = csv.reader(
+            (line + "\n" for _, line in lines(path, encoding)), delimiter=separator or separator_of(path, encoding)
+        )
+        next(islice(reader, row + (header is None), None), None)
+        return f"line {reader.line_num}"
+    return f"row {row + 1}"
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

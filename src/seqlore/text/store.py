@@ -25,12 +25,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 from numpy.typing import NDArray
 
 from seqlore.errors import DataError
-from seqlore.text.encoder import BatchedEncoder, TextEncoder
+from seqlore.text.cache import cache_dir
+from seqlore.text.encoder import TextEncoder
 
 FORMAT = 1
 RECORD = np.dtype([("key", "V32"), ("crc", "<u4")])
@@ -41,11 +41,6 @@ BATCH = 256
 
 #: Called with (texts computed, texts to compute).
 Progress = Callable[[int, int], None]
-
-
-def cache_dir() -> Path:
-    """Where vectors are kept by default: ``$SEQLORE_CACHE``, else the platform's cache folder for Seqlore."""
-    return Path(os.environ.get("SEQLORE_CACHE") or platformdirs.user_cache_path("seqlore"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,8 +242,9 @@ def _checksums(vectors: NDArray[np.float32]) -> NDArray[np.uint32]:
 
 def _batches(encoder: TextEncoder, texts: list[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """(positions in ``texts``, vectors), in the encoder's own batches where it makes such."""
-    if isinstance(encoder, BatchedEncoder):
-        yield from encoder.batches(texts)
+    own = getattr(encoder, "batches", None)
+    if own is not None:
+        yield from own(texts)
         return
     order = np.argsort([-len(t) for t in texts], kind="stable")  # alike in length, so that little is padded
     for start in range(0, len(order), BATCH):

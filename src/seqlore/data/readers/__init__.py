@@ -144,8 +144,8 @@ def _of_file(path: Path) -> str | None:
     if suffix == ".parquet":
         return "parquet"
     if suffix in (".csv", ".tsv", ".txt"):
-        _, header = next(lines(path), (1, ""))
-        return "movielens" if name == "ratings.csv" and header.startswith("userId,movieId") else "csv"
+        films = name == "ratings.csv" and "userId,movieId" in next(lines(path, "latin-1"), (1, ""))[1]
+        return "movielens" if films else "csv"
     if suffix in (".json", ".jsonl", ".ndjson"):
         keys = first_record(path).keys()
         if keys >= {"reviewerID", "asin"} or keys >= {"user_id", "parent_asin"}:

@@ -53,7 +53,8 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
                 yield number, line.removeprefix("\ufeff") if number == 1 else line
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}, line {number}: not {encoding} text at byte {error.start + 1}; convert the file to UTF-8"
+            f"{path}, line {number}: not {encoding} text at byte {error.start + 1}; convert the file to UTF-8 "
+            "(or, of a CSV, name its --encoding)"
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}, after line {number}: broken gzip ({error}); download it again") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from seqlore.data import Dataset
+from seqlore.data import Dataset, Split
+from seqlore.data.splits import ordered_sequences
 
 
 def make_dataset(histories: dict[str, list[str]], titles: dict[str, str] | None = None, **columns: list) -> Dataset:
@@ -16,3 +17,10 @@ def make_dataset(histories: dict[str, list[str]], titles: dict[str, str] | None 
     if titles is not None:
         items = pl.DataFrame({"item_id": list(titles), "title": list(titles.values())})
     return Dataset.from_frames(frame, items, name="toy")
+
+
+def make_split(histories: dict[str, list[str]], titles: dict[str, str] | None = None, **columns: list) -> Split:
+    """As :func:`make_dataset`, with every event in the training part and no cases."""
+    dataset = make_dataset(histories, titles, **columns)
+    catalog, users, train = ordered_sequences(dataset)
+    return Split(dataset, catalog, users, train, None, None)

@@ -1,0 +1,105 @@
+"""RecBole 1.2.1 on the same data, for comparison: seconds, peak memory and test NDCG@10 after each epoch.
+
+Run it with a Python that has RecBole (it needs ``setuptools<80`` and ``pandas<3`` beside it), not with Seqlore's:
+
+    python benchmarks/recbole_peer.py DATASET_FOLDER --model SASRec --epochs 3
+
+Order of events, split (leave-one-out), net size and loss (full softmax) are those of ``benchmarks/nets.py``. RecBole
+does not mask seen items for sequential models; on Beauty nobody buys twice, so its figures lose a little by that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+for old, new in (("bool8", "bool_"), ("float_", "float64"), ("complex_", "complex128"), ("unicode_", "str_")):
+    if not hasattr(np, old):  # names that RecBole still uses and NumPy 2 dropped
+        setattr(np, old, getattr(np, new))
+
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+from recbole.config import Config  # noqa: E402
+from recbole.data import create_dataset, data_preparation  # noqa: E402
+from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
+
+SIZES = {
+    "SASRec": {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256},
+    "BERT4Rec": {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256},
+    "GRU4Rec": {"embedding_size": 64, "hidden_size": 128, "num_layers": 1},
+}
+
+
+def main() -> None:
+    """Print one JSON object an epoch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--model", choices=sorted(SIZES), default="SASRec")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--length", type=int, default=50)
+    parser.add_argument("--anomaly", action="store_true", help="keep RecBole's anomaly detection, on as shipped")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "beauty"
+        folder.mkdir()
+        events = pd.read_parquet(args.dataset / "interactions.parquet")
+        time_column = "position" if "position" in events else "timestamp"
+        events = events[["user_id", "item_id", time_column]].rename(
+            columns={"user_id": "user_id:token", "item_id": "item_id:token", time_column: "timestamp:float"}
+        )
+        events.to_csv(folder / "beauty.inter", sep="\t", index=False)
+        settings = {
+            **SIZES[args.model],
+            "data_path": root,
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "MAX_ITEM_LIST_LENGTH": args.length,
+            "loss_type": "CE",
+            "train_neg_sample_args": None,
+            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"},
+            "metrics": ["Hit", "NDCG"],
+            "topk": [10],
+            "valid_metric": "NDCG@10",
+            "checkpoint_dir": root,
+            "show_progress": False,
+            "state": "ERROR",
+        }
+        config = Config(model=args.model, dataset="beauty", config_dict=settings)
+        init_seed(config["seed"], config["reproducibility"])
+        dataset = create_dataset(config)
+        train, _, test = data_preparation(config, dataset)
+        model = get_model(config["model"])(config, train.dataset).to(config["device"])
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        spent = 0.0
+        for epoch in range(args.epochs):
+            if not args.anomaly:
+                torch.autograd.set_detect_anomaly(False)
+            started = time.perf_counter()
+            loss = trainer._train_epoch(train, epoch, show_progress=False)
+            seconds = time.perf_counter() - started
+            spent += seconds
+            started = time.perf_counter()
+            result = trainer.evaluate(test, load_best_model=False, show_progress=False)
+            row = {
+                "peer": "recbole",
+                "model": args.model,
+                "epoch": epoch + 1,
+                "seconds": round(seconds, 2),
+                "spent": round(spent, 2),
+                "evaluate_seconds": round(time.perf_counter() - started, 2),
+                "loss": float(loss),
+                "ndcg@10": result["ndcg@10"],
+                "hr@10": result["hit@10"],
+                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+                "threads": torch.get_num_threads(),
+            }
+            print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

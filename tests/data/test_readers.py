@@ -333,6 +333,17 @@ def test_amazon_2023(tmp_path: Path) -> None:
     assert "no metadata file beside" in read(tmp_path / "All_Beauty.jsonl").meta["notes"][0]
 
 
+def test_metadata_of_other_items_is_not_parsed(tmp_path: Path) -> None:
+    """Nine lines in ten of a category's metadata; one that may be about a wanted item is always read."""
+    put(tmp_path / "X.jsonl", [{"user_id": "u", "parent_asin": "P", "rating": 1, "timestamp": 1}])
+    put(tmp_path / "meta_X.jsonl", "{'asin': 'Q', broken\n{'asin': 'Q', 'parent_asin': 'P', 'title': 'Comb'}\n")
+    assert items(read(tmp_path), "title") == {"P": "Comb"}
+    for line in ("{'asin': 'P', broken", '{"parent_asin":"P", broken', "{broken", '{"title": "no id"}'):
+        put(tmp_path / "meta_X.jsonl", line)
+        with pytest.raises(DataError, match=r"meta_X\.jsonl, line 1: (not a JSON object|no asin or parent_asin)"):
+            read(tmp_path)
+
+
 def test_what_people_did_is_no_item_text(tmp_path: Path) -> None:
     """Sales ranks, average ratings and co-purchases know the held-out events."""
     put(tmp_path / "X.jsonl", [{"user_id": "u", "parent_asin": "P", "rating": 1, "timestamp": 1}])

@@ -7,7 +7,7 @@ import gzip
 import json
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,15 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: {encoding!r} is no encoding; use utf-8, latin-1, cp1252, …") from error
 
 
-def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def records(path: Path, wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, record) of a file with one object a line: JSON, or a Python dict literal as older sets print it.
+
+    Lines for which ``wanted`` is false are not parsed, which is what takes time.
 
     Raises: DataError: as :func:`lines`, or a line is neither.
     """
     for number, line in lines(path):
-        if not line.strip():
+        if not line.strip() or (wanted is not None and not wanted(line)):
             continue
         try:
             record = json.loads(line)

@@ -1,0 +1,66 @@
+"""``log.jsonl`` of a run folder: what the run did, one JSON object a step, and what of it is still good."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Key = tuple[str, str, int]
+
+
+class Journal:
+    """Appends steps; reads back the finished trials."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "log.jsonl"
+        if self.path.is_file() and not self.path.read_bytes().endswith(b"\n"):
+            with self.path.open("ab") as file:  # a kill cut the last line short; the next one starts anew
+                file.write(b"\n")
+
+    def write(self, step: str, **facts: Any) -> None:
+        """Append one step, with the time."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": now(), "step": step, **facts}, default=str, ensure_ascii=False) + "\n")
+
+    def finished(self) -> dict[Key, dict[str, Any]]:
+        """The latest record of each trial (label, ties, seed) that ended and whose files are there.
+
+        A trial that was begun again and did not end has none: its files may be half written. A line that a kill cut
+        short is passed over.
+        """
+        records: dict[Key, dict[str, Any]] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []:
+            try:
+                step = json.loads(line)
+                key = (step["label"], step["ties"], step["seed"]) if step["step"] in ("begin", "trial") else None
+            except (ValueError, KeyError, TypeError):
+                continue
+            if key is not None:
+                records.pop(key, None)
+            if key is not None and step["step"] == "trial":
+                records[key] = step
+        return {k: r for k, r in records.items() if self._there(r["cases"]) and self._there(r["model_folder"])}
+
+    def _there(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one step: a reader, or a kill, meets the old one or the new one."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,63 @@
+"""``[split]`` of a recipe → the split of a dataset, under one tie rule at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from seqlore.config import Config
+from seqlore.data import Dataset, Split, leave_one_out, ratio, temporal_sessions
+from seqlore.data.splits import Ties
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class SplitSettings(Config):
+    """The protocol. Each tie rule makes a part of the leaderboard of its own."""
+
+    protocol: Literal["leave-one-out", "temporal-sessions", "ratio"] = "leave-one-out"
+    ties: Annotated[tuple[Ties, ...], BeforeValidator(_as_tuple)] = Field(default=("file",), min_length=1)
+    #: Of shuffled ties and of the sessions that stop a net; the models have seeds of their own.
+    seed: int = 0
+    #: Of "temporal-sessions" only; see :func:`seqlore.data.temporal_sessions`.
+    test_fraction: float | None = Field(default=None, gt=0, lt=1)
+    folds: int | None = Field(default=None, ge=0)
+    drop_unknown: bool | None = None
+    valid_fraction: float | None = Field(default=None, gt=0, lt=1)
+    valid_limit: int | None = Field(default=None, ge=1)
+    #: Of "ratio" only: train, valid, test.
+    parts: tuple[float, float, float] | None = None
+
+    @model_validator(mode="after")
+    def _own_settings_only(self) -> Self:
+        for name, protocol in _OWNER.items():
+            if protocol != self.protocol and getattr(self, name) is not None:
+                raise ValueError(f"{name!r} belongs to protocol {protocol!r}, not to {self.protocol!r}: remove it")
+        return self
+
+    @classmethod
+    def of(cls, how: Mapping[str, Any]) -> Self:
+        """The settings that made the split ``how`` (of a split, or of a model that was fitted on one)."""
+        name = str(how.get("protocol")).replace("temporal sessions", "temporal-sessions")
+        protocol, _, rest = name.partition(" ")
+        own = {name: how[name] for name in _OWNER if name in how}
+        parts = {"parts": [float(part) for part in rest.split(":")]} if protocol == "ratio" else {}
+        given = {"protocol": protocol, "ties": how.get("ties", "file"), "seed": how.get("seed", 0), **own, **parts}
+        return cls.parse(given, "the split that the model was fitted on")
+
+    def make(self, dataset: Dataset, ties: Ties) -> Split:
+        """The split of ``dataset`` under one tie rule."""
+        own = {name: value for name in _OWNER if (value := getattr(self, name)) is not None}
+        function = {"leave-one-out": leave_one_out, "temporal-sessions": temporal_sessions, "ratio": ratio}
+        return function[self.protocol](dataset, ties=ties, seed=self.seed, **own)
+
+
+#: Settings of one protocol only.
+_OWNER = {
+    **dict.fromkeys(("test_fraction", "folds", "drop_unknown", "valid_fraction", "valid_limit"), "temporal-sessions"),
+    "parts": "ratio",
+}

@@ -1,0 +1,94 @@
+"""The winner of a run: found again, shown by examples, and fitted once more on everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqlore.errors import DataError
+from seqlore.experiment.data import open_dataset
+from seqlore.experiment.journal import write_json
+from seqlore.experiment.recipe import Recipe
+from seqlore.experiment.screen import Screen
+from seqlore.experiment.trial import Trial, chosen_on_validation, fit
+from seqlore.recommender import Recommender, load
+
+
+def model_folder(folder: str | Path) -> Path:
+    """A model folder as it is, or the winner's folder of a run folder.
+
+    Raises: DataError: it is neither.
+    """
+    folder = Path(folder)
+    if (folder / "config.json").is_file():
+        return folder
+    if not (folder / "model.json").is_file():
+        raise DataError(
+            f"{folder}: neither a model folder nor a run folder; make one with `seqlore train` or `seqlore run`"
+        )
+    name = json.loads((folder / "model.json").read_text(encoding="utf-8"))["folder"]
+    chosen = folder / name
+    if not chosen.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{folder / 'model.json'}: names {name!r}, which lies outside the run folder")
+    return chosen
+
+
+def crown(winner: Trial, board: dict[str, Any], refit_it: bool, screen: Screen) -> None:
+    """Write ``model.json``, which names the winner's folder, and ``examples.json``; refit the winner if asked."""
+    chosen = board["winner"]
+    model = load(winner.folder / chosen["model_folder"])
+    write_json(winner.folder / "examples.json", _examples(model, winner))
+    if refit_it:
+        screen.begin(f"{chosen['label']} once more, on everything")
+        again = winner.entry.build(winner.seed, **chosen_on_validation(model))
+        model = fit(again, winner.split.with_everything(), progress=screen.epoch)
+        chosen["refitted"] = f"models/{winner.stem}--everything"
+        model.save(winner.folder / chosen["refitted"])
+    write_json(winner.folder / "model.json", {"folder": chosen.get("refitted", chosen["model_folder"])})
+
+
+def _examples(model: Recommender, trial: Trial, n: int = 6, k: int = 10) -> list[dict[str, Any]]:
+    """What the winner lists for some test cases, as titles; drawn by a fixed seed, not chosen."""
+    cases = trial.split.test
+    assert cases is not None
+    drawn = cases.take(np.sort(np.random.default_rng(0).choice(len(cases), min(n, len(cases)), replace=False)))
+    shown = model.recommend(drawn.histories, k, exclude_seen=trial.evaluation.exclude_seen)
+    titles = model.catalog.titles
+    return [
+        {
+            "model": trial.entry.label,
+            "history": [titles[i - 1] for i in history],
+            "recommendations": recommended,
+            "target": titles[target - 1],
+        }
+        for history, recommended, target in zip(drawn.histories, shown.titles, drawn.targets, strict=True)
+    ]
+
+
+def refit(run_folder: str | Path, out: str | Path, *, set: Iterable[str] = (), progress: bool = False) -> Recommender:
+    """Fit the winner of a run once more, on all interactions, for as many epochs as validation found best; save it.
+
+    Args: set: changes to the run's recipe, for example ``"dataset.path=FOLDER"`` where the data has moved.
+
+    Raises: DataError: no run folder, no winner, or its dataset is gone.
+    """
+    folder = Path(run_folder)
+    if not (folder / "leaderboard.json").is_file():
+        raise DataError(f"{folder}: no leaderboard.json there, so this is no run folder; make one with `seqlore run`")
+    chosen = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))["winner"]
+    if not chosen:
+        raise DataError(f"{folder}: this run has no winner to refit, for all its rows failed")
+    recipe = Recipe.load(folder / "recipe.toml", set)
+    entry = next(e for e in recipe.models if e.label == chosen["label"])
+    split = recipe.split.make(open_dataset(recipe.dataset), chosen["ties"]).with_everything()
+    with Screen(progress) as screen:
+        screen.trials(1)
+        screen.begin(f"{entry.label}, on everything")
+        earlier = load(folder / chosen["model_folder"])
+        model = fit(entry.build(chosen["seed"], **chosen_on_validation(earlier)), split, progress=screen.epoch)
+    model.save(out)
+    return model

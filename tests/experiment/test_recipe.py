@@ -1,0 +1,182 @@
+"""Recipes: TOML in, strict settings, TOML out; and every recipe of the repository is valid."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from seqlore.errors import ConfigError
+from seqlore.experiment import Recipe, SplitSettings
+from seqlore.experiment.data import expand
+
+ROOT = Path(__file__).parents[2]
+
+SMALL = """
+name = "small"
+seeds = [0, 1]
+[dataset.simulate]
+users = 50
+items = 60
+[split]
+ties = ["file", "shuffled"]
+[evaluation]
+at = [5, 10]
+baseline = "popular"
+[[models]]
+label = "popular"
+model = "MostPopular"
+[[models]]
+model = "SASRec"
+seeds = [3]
+published = { "ndcg@10" = 0.5 }
+[models.settings]
+embedding_size = 8
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_a_recipe_is_what_it_says(small: Path) -> None:
+    recipe = Recipe.load(small)
+    popular, net = recipe.models
+    assert (popular.label, net.label) == ("popular", "SASRec")
+    assert recipe.seeds_of(net) == (3,)
+    assert recipe.seeds_of(popular) == (0,), "there is no chance in it, so one fit says all"
+    model = net.build(seed=7)
+    assert (model.config.embedding_size, model.config.seed) == (8, 7)
+
+
+def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: Path, tmp_path: Path) -> None:
+    recipe = Recipe.load(small)
+    written = tmp_path / "written.toml"
+    written.write_text(recipe.to_toml())
+    again = Recipe.load(written)
+    assert again.to_toml() == recipe.to_toml()
+    assert [m.config for m in again.models] == [m.config for m in recipe.models]
+    settings = tomllib.loads(written.read_text())["models"][1]["settings"]
+    assert settings["embedding_size"] == 8
+    assert settings["layers"] == 2, "a default, written out"
+    assert tomllib.loads(written.read_text())["evaluation"]["exclude_seen"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["sedes=[1]"], "unknown setting 'sedes'; did you mean 'seeds'?"),
+        (["split.tie=file"], "unknown setting 'split.tie'; did you mean 'ties'?"),
+        (["dataset.simulate.user=3"], "unknown setting 'dataset.simulate.user'; did you mean 'users'?"),
+        (["models.SASRec.setings={}"], "unknown setting 'models.1.setings'; did you mean 'settings'?"),
+        (
+            ["models.SASRec.settings.embeding_size=3"],
+            "models.SASRec.settings: unknown setting 'embeding_size'; did you mean 'embedding_size'?",
+        ),
+        (["models.SASRec.model=SasRek"], "there is no model 'SasRek'; did you mean 'SASRec'?"),
+        (["models.SASRek.model=x"], "there is no row 'SASRek'; did you mean 'SASRec'?"),
+        (["models.SASRec.settings.seed=3"], "models.SASRec.settings.seed: write seeds = [...] beside model instead"),
+        (["models.SASRec.label=popular"], "two models are labelled 'popular': give each its own label"),
+        (["evaluation.baseline=SASRek"], "baseline 'SASRek' is no label of this recipe (popular, SASRec)"),
+        (["evaluation.metric=ndcg@20"], "metric 'ndcg@20' has a cut-off that is not among at = [5, 10]"),
+        (["evaluation.metric=ndgc@10"], "there is no metric 'ndgc'; did you mean 'ndcg'?"),
+        (["dataset.path=x"], 'dataset: give either path = "FOLDER" or a [dataset.simulate] table'),
+        (["split.parts=[8, 1, 1]"], "'parts' belongs to protocol 'ratio', not to 'leave-one-out': remove it"),
+        (["split.ties=random"], "split.ties.0: Input should be 'file' or 'shuffled'"),
+        (["name.x=1"], "--set name.x=1: name is a value and holds no settings"),
+        (["models.x"], "--set models.x: write it as path.to.key=value"),
+        (["models=3", "models.x=4"], "--set models.x=4: models is a value and holds no settings"),
+    ],
+)
+def test_a_mistake_is_one_sentence(small: Path, changes: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Recipe.load(small, changes)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_changes_are_typed_as_in_toml(small: Path) -> None:
+    changes = [
+        "split.ties=file",
+        "seeds=[4, 5]",
+        'models.0.label="most bought"',
+        "evaluation.baseline=SASRec",
+        "models.SASRec.settings.dropout=0.25",
+        "models.SASRec.settings.item_init.permute=true",
+    ]
+    recipe = Recipe.load(small, changes)
+    assert recipe.split.ties == ("file",)
+    assert recipe.models[0].label == "most bought"
+    assert recipe.models[1].config.dropout == 0.25  # type: ignore[attr-defined]
+    assert recipe.models[1].config.item_init.permute  # type: ignore[attr-defined]
+    assert recipe.seeds == (4, 5)
+    assert recipe.changed(["name=other"]).name == "other"
+
+
+def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent.toml: cannot be read"):
+        Recipe.load(tmp_path / "absent.toml")
+    (tmp_path / "torn.toml").write_text("name = ")
+    with pytest.raises(ConfigError, match=r"torn.toml: not valid TOML \(.*end of document"):
+        Recipe.load(tmp_path / "torn.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Recipe.load(tmp_path)
+
+
+def test_labels_may_be_chosen(small: Path) -> None:
+    recipe = Recipe.load(small)
+    assert recipe.labels() == ["popular", "SASRec"]
+    assert recipe.labels(["SASRec"]) == ["SASRec"]
+    with pytest.raises(ConfigError, match="has no row 'poplar'; did you mean 'popular'"):
+        recipe.labels(["poplar"])
+
+
+def test_every_part_of_a_blend_gets_the_seed(small: Path) -> None:
+    parts = '[{model="SASRec", settings={embedding_size=8}}, {model="MostPopular"}]'
+    entry = Recipe.load(small, ["models.SASRec.model=Blend", f"models.1.settings={{models={parts}}}"]).models[1]
+    assert entry.random
+    net, popular = entry.build(seed=9).config.models
+    assert net.settings == {"embedding_size": 8, "seed": 9}
+    assert popular.settings == {}
+
+
+def test_environment_variables_expand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQLORE_TEST_ROOT", "/somewhere")
+    assert expand("${SEQLORE_TEST_ROOT}/beauty") == Path("/somewhere/beauty")
+    assert expand("$SEQLORE_TEST_ROOT/beauty") == Path("/somewhere/beauty")
+    monkeypatch.delenv("SEQLORE_TEST_ROOT")
+    with pytest.raises(ConfigError, match=r"variable SEQLORE_TEST_ROOT is not set; export SEQLORE_TEST_ROOT=FOLDER"):
+        expand("${SEQLORE_TEST_ROOT}/beauty")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ties": "shuffled", "seed": 3},
+        {"protocol": "temporal-sessions", "test_fraction": 0.3, "drop_unknown": False},
+        {"protocol": "ratio", "parts": (7, 2, 1)},
+    ],
+)
+def test_the_settings_of_a_split_are_found_again(settings: dict) -> None:
+    from seqlore.data.simulate import simulate
+
+    dataset = simulate(users=40, items=60, seed=1)
+    asked = SplitSettings(**settings)
+    split = asked.make(dataset, asked.ties[0])
+    again = SplitSettings.of(split.how).make(dataset, asked.ties[0])
+    assert again.how == split.how
+    assert again.test is not None
+    assert split.test is not None
+    assert again.test.targets.tolist() == split.test.targets.tolist()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.toml")), ids=lambda p: p.name)
+def test_the_recipes_of_the_repository_are_valid(path: Path) -> None:
+    recipe = Recipe.load(path)
+    assert recipe.name == path.stem
+    for entry in recipe.models:
+        entry.build(seed=0)

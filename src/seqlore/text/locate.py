@@ -27,8 +27,10 @@ SETTINGS = ("modules.json", "config.json", "sentence_bert_config.json", "config_
 TOKENIZER, OLD_TOKENIZER = "tokenizer.json", ("vocab.txt", "vocab.json", "merges.txt", "*.model")
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str, *, hub: bool = True) -> Path:
     """The folder of a model given by folder or name.
+
+    Args: hub: ask the hub for what is not on this machine.
 
     Raises: ConfigError: it is nowhere to be found, or its weights are pickled.
     """
@@ -43,7 +45,10 @@ def find_model(name: str) -> Path:
     repository = name if "/" in name else ORGANISATION + name
     if name.startswith((".", "/", "~")) or repository.count("/") > 1:
         raise ConfigError(f"encoder {name!r}: there is no such folder")
-    return _in_hub_cache(repository) or _in_package(repository) or _from_hub(name, repository)
+    found = _in_hub_cache(repository) or _in_package(repository)
+    if found is None and not hub:
+        raise ConfigError(f"encoder {name!r} is not in a local folder, the hub's cache or an installed package")
+    return found or _from_hub(name, repository)
 
 
 def _complete(folder: Path) -> bool:

@@ -13,16 +13,15 @@ authors' halving layers but GELU between them (theirs are linear throughout, and
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.random_projection import GaussianRandomProjection
-from torch import nn
 
 from seqlore.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Method = Literal["pca", "whiten", "random", "autoencoder"]
 
@@ -56,6 +55,8 @@ def reduce(vectors: NDArray[np.float32], width: int, method: Method = "pca", see
     else:
         centred = full - full.mean(axis=0, dtype=np.float64).astype(np.float32)
         if method == "random":
+            from sklearn.random_projection import GaussianRandomProjection
+
             projection = GaussianRandomProjection(n_components=width, random_state=seed)  # type: ignore[arg-type]
             reduced = projection.fit_transform(centred)
         else:
@@ -66,6 +67,8 @@ def reduce(vectors: NDArray[np.float32], width: int, method: Method = "pca", see
 
 
 def _components(full: NDArray[np.float32], width: int, *, whiten: bool, seed: int) -> NDArray[np.float32]:
+    from sklearn.decomposition import PCA
+
     rows, sample = max(1, FIT_NUMBERS // full.shape[1]), full
     if len(full) > rows:
         sample = full[np.sort(np.random.default_rng(seed).choice(len(full), rows, replace=False))]
@@ -86,9 +89,11 @@ def _components(full: NDArray[np.float32], width: int, *, whiten: bool, seed: in
 
 
 def _bottleneck(
-    centred: NDArray[np.float32], width: int, seed: int, steps: int = 1500, batch: int = 256
+    centred: NDArray[np.float32], width: int, seed: int, steps: int = 1000, batch: int = 256
 ) -> NDArray[np.float32]:
     """The narrowest layer of an autoencoder, centred. About 5 seconds on one core, whatever the number of items."""
+    import torch
+
     d = centred.shape[1]
     inner = []
     while (nxt := (inner[-1] if inner else width) * 2) < d:
@@ -105,7 +110,7 @@ def _bottleneck(
         with torch.enable_grad():
             for _ in range(steps):
                 rows = data[torch.randint(len(data), (batch,))]
-                loss = nn.functional.mse_loss(decoder(encoder(rows)), rows)
+                loss = torch.nn.functional.mse_loss(decoder(encoder(rows)), rows)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -117,6 +122,8 @@ def _bottleneck(
 
 def _layers(sizes: list[int]) -> nn.Sequential:
     """Linear layers with GELU between them."""
+    from torch import nn
+
     layers: list[nn.Module] = []
     for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.GELU()]

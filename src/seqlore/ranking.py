@@ -58,9 +58,13 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         (indices [n, k] int64, values [n, k]); index 0 and −inf where nothing is left to list.
+
+    Raises: ValueError: a score is not a number (training diverged).
     """
     m = min(k + 1, scores.shape[1])
     values, index = scores.topk(m, dim=1)
+    if torch.isnan(values).any():  # topk sorts what is not a number before everything else, so none can hide
+        raise ValueError("a model returned scores that are not numbers: its training diverged; lower the learning rate")
     if m == k + 1:
         _mend_edge(scores, values, index)
         index = index[:, :k]
@@ -163,10 +167,6 @@ def rank(
         chosen = candidates if candidates is None or candidates.ndim == 1 else candidates[cut]
         mask_(scores, part, exclude_seen=exclude_seen, candidates=chosen)
         index, values = top_k(scores, k)
-        if torch.isnan(values).any():  # top-k sorts what is not a number before everything else, so none can hide
-            raise ValueError(
-                "a model returned scores that are not numbers: its training diverged; lower the learning rate"
-            )
         tied = None if targets is None else _in_tie(scores, targets[cut])
         parts.append(Lists(index.cpu().numpy().astype(np.int32), values.float().cpu().numpy(), tied))
     if not parts:

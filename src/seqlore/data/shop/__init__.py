@@ -1,0 +1,1 @@
+"""The simulated shop: its words (``vocabulary.toml``), its shelves, its shoppers and what is written there."""

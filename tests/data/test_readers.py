@@ -131,6 +131,7 @@ CSV = "user_id,item_id,timestamp,rating,zip\nu1,007,10,4.5,00501\nu1,8,11,,10001
         ("a.tsv", CSV.replace(",", "\t")),
         ("a.txt", CSV.replace(",", ";")),
         ("bom.csv", "\ufeff" + CSV),
+        ("quoted.csv", "\ufeff" + CSV.replace("user_id", '"user_id"', 1).replace("u2", '"u2"')),
         ("crlf.csv", CSV.replace("\n", "\r\n")),
     ],
 )
@@ -180,6 +181,8 @@ def test_names_swap_places(tmp_path: Path) -> None:
 def test_a_csv_without_header_and_in_latin_1(tmp_path: Path) -> None:
     source = put(tmp_path / "ratings_Beauty.csv", "u,1,5.0,1369699200\n", "latin-1")
     assert events(read(source, header=["user_id", "item_id", "rating", "timestamp"])) == [("u", "1", 1369699200, 5.0)]
+    marked = put(tmp_path / "m.csv", "\ufeffu,1\n")
+    assert events(read(marked, header=["user_id", "item_id"]), "user_id") == [("u",)]
     latin = put(tmp_path / "l.csv", "user_id,item_id\nJosé,1\n", "latin-1")
     assert events(read(latin, encoding="latin-1"), "user_id") == [("José",)]
 
@@ -600,7 +603,11 @@ def test_a_dataset_folder_is_read_as_it_is(tmp_path: Path) -> None:
             {},
             r"e\.jsonl, line 3: user_id is empty",
         ),
+        ("e.jsonl", '{"user_id":"","item_id":3}\n', {}, r"e\.jsonl, line 1: user_id is empty"),
         ("e.jsonl", "\n\n", {}, r"e\.jsonl: the file holds no records"),
+        ("e.csv", 'user_id,"item_id\nu,1\n', {}, r"e\.csv, line 1: a quote is opened in the header and not closed"),
+        ("e.csv", "user_id,item_id,timestamp\nu,1,a\rb\n", {}, r"e\.csv, (line|row) \d: timestamp .* is neither"),
+        ("e.json", [{**REVIEW_2014, "unixReviewTime": 10**20}], {}, r"line 1: unixReviewTime is 1000+ but must be"),
         ("e.parquet", b"PAR1 and then nothing", {}, r"e\.parquet: not a readable Parquet file"),
         (
             "e.json",
@@ -680,6 +687,16 @@ def test_polars_and_the_line_reader_agree(tmp_path_factory: pytest.TempPathFacto
 def test_numbers_in_quotes_and_half_surrogates(tmp_path: Path) -> None:
     path = put(tmp_path / "x.jsonl", '{"stars": "4.5", "name": {"a": 1}}\n{"stars": 3, "name": "\\ud83d"}\n')
     assert read_fields(path, FIELDS).rows() == [('{"a": 1}', 4.5, None), ("?", 3.0, None)]
+
+
+def test_nan_is_no_rating(tmp_path: Path) -> None:
+    put(tmp_path / "e.csv", "user_id,item_id,rating\nu,1,NaN\nu,2,3\n")
+    put(
+        tmp_path / "e.json",
+        '{"user_id": "u", "business_id": "b", "stars": NaN}\n{"user_id": "u", "business_id": "c", "stars": 3}',
+    )
+    for name in ("e.csv", "e.json"):
+        assert events(read(tmp_path / name), "rating") == [(None,), (3.0,)]
 
 
 def test_chunks_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:

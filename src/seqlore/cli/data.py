@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.status import Status
 
 from seqlore.cli._common import DatasetFolder, Json, Protocol, TiesOption, print_json, print_table
 from seqlore.data.dataset import Dataset
@@ -69,7 +70,8 @@ def import_(
         "encoding": encoding,
     }
     given = {key: value for key, value in options.items() if value}
-    dataset = read(source, format, name=name, all_items=all_items, **given)
+    with _busy(f"reading {source}"):
+        dataset = read(source, format, name=name, all_items=all_items, **given)
     keep = bool(all_items)
     if min_rating is not None:
         dataset = filters.min_rating(dataset, min_rating, keep_items=keep)
@@ -122,7 +124,9 @@ def simulate(
     from seqlore.data.simulate import simulate as simulate_shop
 
     _vacant(out, overwrite)
-    _save(simulate_shop(users, items, interactions_per_user, seed), out, as_json)
+    with _busy("opening the shop"):
+        dataset = simulate_shop(users, items, interactions_per_user, seed)
+    _save(dataset, out, as_json)
 
 
 @app.command()
@@ -162,6 +166,11 @@ def _mapping(pairs: list[str] | None, option: str) -> dict[str, str]:
             raise ConfigError(f"{option} names {ours!r} twice: {mapping[ours]!r} and {theirs!r}; keep one")
         mapping[ours] = theirs
     return mapping
+
+
+def _busy(what: str) -> Status:
+    """A spinner on standard error, where that is a terminal."""
+    return Console(stderr=True).status(what)
 
 
 def _vacant(folder: Path, overwrite: bool) -> None:

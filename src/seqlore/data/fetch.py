@@ -11,7 +11,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,11 +52,8 @@ def fetch(
     with _reporting(progress) as reporter:
         for file in chosen.files:
             _provide(chosen, file, raw, base_url, client, reporter(file.name))
-    first = raw / chosen.files[0].name
-    if first.suffix == ".zip":
-        dataset = read(_unpack(first, raw / first.stem), chosen.format, name=name)
-    else:
-        dataset = read(first, chosen.format, name=name, items=raw / chosen.files[1].name)
+    with Console(stderr=True).status(f"reading {name}") if progress else nullcontext():
+        dataset = _convert(chosen, raw)
     about = {
         **dataset.meta,
         "source": {**dataset.meta["source"], "page": chosen.page, "terms": chosen.terms, "checksums": _locked(raw)},
@@ -64,6 +61,13 @@ def fetch(
     dataset = replace(dataset, meta=about)
     dataset.save(folder)
     return dataset
+
+
+def _convert(chosen: Published, raw: Path) -> Dataset:
+    first = raw / chosen.files[0].name
+    if first.suffix == ".zip":
+        return read(_unpack(first, raw / first.stem), chosen.format, name=chosen.name)
+    return read(first, chosen.format, name=chosen.name, items=raw / chosen.files[1].name)
 
 
 def _provide(

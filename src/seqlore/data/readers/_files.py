@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import math
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -143,7 +144,7 @@ def read_fields(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
 
 
 def typed(value: Any, dtype: pl.DataType, field: str, path: Path, number: int) -> Any:
-    """``value`` as a string (anything else in its JSON form) or a number.
+    """``value`` as a string (anything else in its JSON form) or a number; NaN is null.
 
     Raises: DataError: it is to be a number and is none.
     """
@@ -152,11 +153,14 @@ def typed(value: Any, dtype: pl.DataType, field: str, path: Path, number: int) -
     if dtype == pl.String():
         return json.dumps(value, ensure_ascii=False)
     try:
-        return int(value) if dtype.is_integer() else float(value)
+        result = int(value) if dtype.is_integer() else float(value)
+        if math.isnan(result):
+            return None
+        if -(2**63) <= result < 2**63:
+            return result
     except (TypeError, ValueError, OverflowError):
-        raise DataError(
-            f"{path}, line {number}: {field} is {value!r} but must be a number; mend or remove the line"
-        ) from None
+        pass
+    raise DataError(f"{path}, line {number}: {field} is {value!r} but must be a number; mend or remove the line")
 
 
 def text(value: object) -> str | None:

@@ -49,8 +49,10 @@ def finish(raw: Raw, *, name: str, format: str, all_items: bool) -> Dataset:
 
     Raises: DataError: no rows, a column is missing or does not fit, an id is empty; names the file and the line.
     """
-    events, notes = raw.interactions, list(raw.notes)
     _check(raw)
+    events, notes = raw.interactions, list(raw.notes)
+    if "rating" in events.columns and (events.schema["rating"].is_numeric() or events.schema["rating"] == pl.String()):
+        events = events.with_columns(pl.col("rating").cast(pl.Float64).fill_nan(None))
     if "timestamp" in events.columns:
         try:
             time, note = to_seconds(events["timestamp"])
@@ -82,8 +84,12 @@ def _check(raw: Raw) -> None:
     """The faults of single rows, with their line; faults of whole columns are ``conform``'s."""
     events = raw.interactions
     for column in ("user_id", "item_id"):
-        if column in events.columns and events[column].null_count():
-            row = int(events[column].is_null().arg_max() or 0)
+        if column not in events.columns:
+            continue  # conform() names it
+        ids = events[column]
+        missing = ids.is_null() | (ids == "").fill_null(True) if ids.dtype == pl.String() else ids.is_null()
+        if missing.any():
+            row = int(missing.arg_max() or 0)
             raise DataError(f"{raw.path}, {raw.where(row)}: {column} is empty; fill it in or remove the row")
     if "rating" in events.columns and events.schema["rating"] == pl.String():
         number = events["rating"].cast(pl.Float64, strict=False)
@@ -114,13 +120,12 @@ def to_seconds(column: pl.Series) -> tuple[pl.Series, str]:
     if column.dtype == pl.Date() or isinstance(column.dtype, pl.Datetime):
         return column.dt.epoch("s"), ""
     if column.dtype == pl.String():
-        number = column.str.strip_chars().replace("", None).cast(pl.Float64, strict=False)
-        if number.count() < column.str.strip_chars().replace("", None).count():
-            return _from_iso(
-                column, number
-            ), "timestamp: dates in ISO 8601 read as seconds (UTC where no zone is given)"
+        text = column.str.strip_chars().replace("", None)
+        number = text.cast(pl.Float64, strict=False)
+        if number.count() < text.count():
+            return _from_iso(text, number), "timestamp: dates in ISO 8601 read as seconds (UTC where no zone is given)"
         # A cast through float would blur nanoseconds; integers are read as such where all are.
-        exact = column.str.strip_chars().cast(pl.Int64, strict=False)
+        exact = text.cast(pl.Int64, strict=False)
         column = exact if exact.count() == number.count() else number
     if not column.dtype.is_numeric():
         return column, ""  # conform() says what is wrong with it
@@ -140,8 +145,7 @@ def to_seconds(column: pl.Series) -> tuple[pl.Series, str]:
     return column.floor().cast(pl.Int64) if column.dtype.is_float() else column.cast(pl.Int64), ""
 
 
-def _from_iso(column: pl.Series, number: pl.Series) -> pl.Series:
-    text = column.str.strip_chars().replace("", None)
+def _from_iso(text: pl.Series, number: pl.Series) -> pl.Series:
     plain = text.str.replace(r"^(\d{4}-\d{2}-\d{2})[Tt]", "$1 ").str.replace(r"\s*(Z|z|UTC)$", "+00:00")
     frame = pl.DataFrame({"t": plain})
     tries = [
@@ -155,7 +159,7 @@ def _from_iso(column: pl.Series, number: pl.Series) -> pl.Series:
     if bad.any():
         neither = bad & number.is_null()  # where dates and numbers are mixed, name what is neither, if anything is
         row = int((neither if neither.any() else bad).arg_max() or 0)
-        raise BadTime(row, f"timestamp {column[row]!r} is neither a number nor an ISO 8601 date (2014-07-23T10:05:00Z)")
+        raise BadTime(row, f"timestamp {text[row]!r} is neither a number nor an ISO 8601 date (2014-07-23T10:05:00Z)")
     return time
 
 

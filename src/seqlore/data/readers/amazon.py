@@ -96,12 +96,8 @@ def _metadata_of(path: Path) -> Path | None:
 
 
 def _items(path: Path, wanted: set[str] | None) -> Iterator[tuple[Any, ...]]:
-    def about_a_wanted_item(line: str) -> bool:
-        named = _ASIN.findall(line)
-        return not named or any(asin in wanted for asin in named)  # type: ignore[operator]
-
-    # A category describes ten times as many items as its 5-core has, and parsing a Python literal takes 50 µs.
-    for number, record in records(path, None if wanted is None else about_a_wanted_item):
+    # A category describes ten times as many items as its 5-core has, and parsing a Python literal takes 30 µs.
+    for number, record in records(path, None if wanted is None else partial(_may_be_about, wanted)):
         item_id = record.get("parent_asin") or record.get("asin")
         if not isinstance(item_id, str):
             raise DataError(f"{path}, line {number}: no asin or parent_asin; this is no line of Amazon metadata")
@@ -115,6 +111,11 @@ def _items(path: Path, wanted: set[str] | None) -> Iterator[tuple[Any, ...]]:
                 texts(record.get("features") or record.get("feature")),
                 text(record.get("price")),
             )
+
+
+def _may_be_about(wanted: set[str], line: str) -> bool:
+    named = _ASIN.findall(line)
+    return not named or not wanted.isdisjoint(named)
 
 
 def _paths(value: object) -> list[str] | None:

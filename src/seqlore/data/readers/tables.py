@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -92,9 +93,10 @@ def read_table(
     kind = _kind(path)
     if kind == ".parquet":
         try:
-            return rename(pl.read_parquet(path), mapping, path)
-        except (pl.exceptions.PolarsError, OSError) as error:
+            frame = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise DataError(f"{path}: not a readable Parquet file ({_first(error)}); export it again") from error
+        return rename(frame, mapping, path)
     if kind in _TEXT_SUFFIXES:
         frame = rename(_read_csv(path, separator, header, encoding), mapping, path)
         return frame.with_columns(_number(column) for column in frame if not column.name.endswith("_id"))
@@ -131,6 +133,8 @@ def _read_csv(path: Path, separator: str | None, header: Sequence[str] | None, e
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         _csv_fault(path, separator, encoding)
         raise DataError(f"{path}: not a readable CSV ({_first(error)})") from error
+    if any("\n" in name for name in frame.columns):
+        raise DataError(f"{path}, line 1: a quote is opened in the header and not closed there; mend the line")
     if header is not None:
         if len(header) != frame.width:
             raise DataError(f"{path}: {len(header)} column names were given but the lines have {frame.width} fields")
@@ -168,9 +172,12 @@ def _read_json_lines(path: Path) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError):
         rows = (record for _, record in records(path))
         parts = []
-        while chunk := list(islice(rows, CHUNK)):
-            parts.append(pl.from_dicts(chunk, infer_schema_length=None, strict=False))
-        return pl.concat(parts, how="diagonal_relaxed")
+        try:
+            while chunk := list(islice(rows, CHUNK)):
+                parts.append(pl.from_dicts(chunk, infer_schema_length=None, strict=False))
+            return pl.concat(parts, how="diagonal_relaxed")
+        except (pl.exceptions.PolarsError, TypeError) as error:
+            raise DataError(f"{path}: a field changes its type between lines ({_first(error)}); make it one") from error
 
 
 def _where(path: Path, separator: str | None, header: Sequence[str] | None, encoding: str, row: int) -> str:
@@ -181,8 +188,9 @@ def _where(path: Path, separator: str | None, header: Sequence[str] | None, enco
         reader = csv.reader(
             (line + "\n" for _, line in lines(path, encoding)), delimiter=separator or separator_of(path, encoding)
         )
-        next(islice(reader, row + (header is None), None), None)
-        return f"line {reader.line_num}"
+        with suppress(csv.Error):  # Python's reader is stricter than polars'
+            next(islice(reader, row + (header is None), None), None)
+            return f"line {reader.line_num}"
     return f"row {row + 1}"
 
 

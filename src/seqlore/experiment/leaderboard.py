@@ -123,7 +123,7 @@ def _row(
 ) -> dict[str, Any]:
     trial, entry = group[0][0], group[0][0].entry
     records = [record for _, record in group if "error" not in record]
-    errors = [f"seed {t.seed}: {r['error']}" if entry.random else r["error"] for t, r in group if "error" in r]
+    errors = [f"seed {t.seed}: {r['error']}" if len(group) > 1 else r["error"] for t, r in group if "error" in r]
     published = entry.published if trial.ties == "file" else {}
     return {
         "label": entry.label,

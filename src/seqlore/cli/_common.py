@@ -20,7 +20,7 @@ Protocol = Literal["leave-one-out", "temporal-sessions", "ratio"]
 ProtocolOption = Annotated[Protocol, typer.Option(help="How the data is split.")]
 TiesOption = Annotated[
     Literal["file", "shuffled"],
-    typer.Option(help="Order of events that share a time: the file's, or shuffled by seed."),
+    typer.Option(help="Order of events that share a time: the file's, or by chance."),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given many times.")

@@ -19,7 +19,7 @@ EXTRAS = {"llm": "openai", "dev": "pytest"}
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check Python, torch, threads, encoder, extras, disk and network; the network is waited for two seconds at most."""
+    """Check Python, torch, threads, encoder, extras, disk, and, for two seconds at most, the network."""
     checks = [check() for check in (_python, _torch, _encoder, _extras, _disk, _hub)]
     if as_json:
         print_json({name: {"ok": ok, "found": found} for name, ok, found in checks})

@@ -23,9 +23,7 @@ def recommend(
     ] = None,
     titles: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="TITLE", help="Part of a title, oldest first; may be given many times. Need not be exact."
-        ),
+        typer.Option(metavar="TITLE", help="Words of a title, not exact; may be given many times, oldest first."),
     ] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Length of the list.")] = 10,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Let the list repeat the history.")] = False,
@@ -42,9 +40,8 @@ def recommend(
     from seqlore.experiment import model_folder
     from seqlore.recommender import load
 
-    asked = [
-        name for name, given in (("--history", history), ("--titles", titles), ("--all-users", all_users)) if given
-    ]
+    ways = {"--history": history, "--titles": titles, "--all-users": all_users}
+    asked = [name for name, given in ways.items() if given]
     if len(asked) != 1:
         raise ConfigError(
             f"give one of --history, --titles and --all-users{', not ' + ' and '.join(asked) if asked else ''}"

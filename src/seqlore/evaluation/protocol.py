@@ -96,15 +96,7 @@ def evaluate(
         counts = np.bincount(catalog.index_column(split.dataset.interactions["item_id"]), minlength=catalog.size)
     popular = metrics.most_popular(counts, length)
     if masked_popularity:
-        row = torch.as_tensor(counts, dtype=torch.float32)
-        popular = ranking.rank(
-            lambda part: row.repeat(len(part), 1),
-            cases.histories,
-            length,
-            size=catalog.size,
-            exclude_seen=exclude_seen,
-            candidates=allowed,
-        ).items
+        popular = _masked_popular(counts, cases, length, exclude_seen, allowed)
 
     position = metrics.positions(lists.items, cases.targets)
     tied = lists.target_tied if lists.target_tied is not None else _tied_in_list(lists, position)
@@ -129,7 +121,7 @@ def evaluate(
         values |= {f"{kind}@{k}": float(of(position, k).mean()) for kind, of in ACCURACY.items()}
         values[f"coverage@{k}"] = metrics.coverage(lists.items, k, len(catalog))
     values |= {key: float(each.mean()) for key, each in beyond.items()}
-    about: dict[str, Any] = {
+    about = {
         "dataset": split.dataset.name,
         "dataset_hash": split.dataset.hash,
         "split": dict(split.how),
@@ -140,6 +132,14 @@ def evaluate(
         "ties": f"equal scores by a fixed hash of the item id; tied targets judged {judged}",
         "popularity": f"{'training' if novelty_counts == 'train' else 'all'} interactions counted; popular list "
         + ("masked like the model's" if masked_popularity else "not masked"),
+        **_provenance(model, seed),
+        "seconds": {"ranking": round(ranked - started, 3), "total": round(time.perf_counter() - started, 3)},
+    }
+    return Report(name or model.name, values, per_case, about)
+
+
+def _provenance(model: Recommender, seed: int | None) -> dict[str, Any]:
+    return {
         "model": model.name,
         "config": model.config.model_dump(mode="json"),
         "fitted_on": model.about.get("split", {}).get("fitted_on", "train"),
@@ -150,9 +150,7 @@ def evaluate(
             "torch": str(torch.__version__),
             "numpy": np.__version__,
         },
-        "seconds": {"ranking": round(ranked - started, 3), "total": round(time.perf_counter() - started, 3)},
     }
-    return Report(name or model.name, values, per_case, about)
 
 
 def _cutoffs(at: Sequence[int]) -> list[int]:
@@ -201,6 +199,21 @@ def _lists(
         lists = model.rank(cases.histories, k, exclude_seen=exclude_seen, candidates=allowed, targets=cases.targets)
         return lists, "over all candidates"
     return model.rank(cases.histories, k, exclude_seen=exclude_seen, candidates=allowed), "within the list"
+
+
+def _masked_popular(
+    counts: NDArray[np.integer], cases: Cases, k: int, exclude_seen: bool, allowed: NDArray[np.integer] | None
+) -> NDArray[np.int32]:
+    """int32 [n, k], the most popular items that may be listed for each case."""
+    row = torch.as_tensor(counts, dtype=torch.float32)
+    return ranking.rank(
+        lambda histories: row.repeat(len(histories), 1),
+        cases.histories,
+        k,
+        size=len(row),
+        exclude_seen=exclude_seen,
+        candidates=allowed,
+    ).items
 
 
 def _tied_in_list(lists: Lists, position: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -44,7 +44,9 @@ def weights(net: nn.Module) -> list[float]:
 
 def test_it_learns_and_logs(tmp_path: Path):
     net = fresh()
-    rows = train(net, batches, TrainConfig(epochs=5, learning_rate=0.05, warmup_steps=0), log=tmp_path / "a" / "log.jsonl")
+    rows = train(
+        net, batches, TrainConfig(epochs=5, learning_rate=0.05, warmup_steps=0), log=tmp_path / "a" / "log.jsonl"
+    )
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     logged = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
     assert [r["epoch"] for r in logged] == [1, 2, 3, 4, 5]
@@ -83,6 +85,30 @@ def test_a_killed_run_ends_exactly_as_it_would_have(tmp_path: Path, killed_after
     assert [r["train_loss"] for r in rows] == [r["train_loss"] for r in history]
     assert weights(resumed) == weights(whole)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_an_average_of_the_weights_is_validated_kept_and_resumed(tmp_path: Path):
+    config = TrainConfig(epochs=4, warmup_steps=0, learning_rate=0.05, ema_decay=0.9)
+    start, seen = fresh(), []
+    expected = torch.tensor(weights(start))
+
+    class Watched(Line):
+        def forward(self, batch):
+            seen.append(torch.tensor(weights(self)))
+            return super().forward(batch)
+
+    torch.manual_seed(0)
+    net = Watched()
+    train(net, batches, config)
+    plain = fresh()
+    train(plain, batches, config.model_copy(update={"ema_decay": None}))
+    for step, weight in enumerate([*seen[1:], torch.tensor(weights(plain))], start=1):
+        expected += (weight - expected) * (1 - min(0.9, (1 + step) / (10 + step)))
+    assert weights(net) == pytest.approx(expected.tolist(), abs=1e-6)
+    train(fresh(), batches, config.model_copy(update={"epochs": 2}), checkpoint=tmp_path)
+    resumed = fresh()
+    train(resumed, batches, config, checkpoint=tmp_path)
+    assert weights(resumed) == weights(net)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path):

@@ -70,9 +70,7 @@ def test_sampled_softmax_estimates_the_full_gradient():
     # The target's place in the partition is taken by itself: make its correction that of certain presence.
     full = torch.autograd.grad(full_softmax(hidden, targets, table, bias.detach()), hidden)[0]
     corrected = log_q.clone()
-    loss = sampled_softmax(
-        hidden, table[targets], targets, table[sampled], sampled, corrected, bias.detach()
-    )
+    loss = sampled_softmax(hidden, table[targets], targets, table[sampled], sampled, corrected, bias.detach())
     estimate = torch.autograd.grad(loss, hidden)[0]
     cosine = F.cosine_similarity(full.flatten(), estimate.flatten(), dim=0)
     assert cosine > 0.9

@@ -33,6 +33,9 @@ from seqlore.training.objectives import binary, full_softmax, gbce_beta, sampled
 #: Catalogues above this size take sampled softmax with row-sparse updates unless told otherwise.
 LARGE_CATALOG = 100_000
 
+#: Padded positions in a batch when nothing is learned.
+READ_TOKENS = 16_384
+
 
 class NetConfig(TrainConfig):
     """Settings that every net has."""
@@ -51,7 +54,7 @@ class NetConfig(TrainConfig):
         0.5, ge=0, description="Sampled softmax draws items by count to this power (plus one)."
     )
     calibration: float = Field(0.75, ge=0, le=1, description="t of gBCE.")
-    batch_tokens: int = Field(4096, ge=1, description="Padded positions in a batch.")
+    batch_tokens: int = Field(1024, ge=1, description="Padded positions in a batch.")
     windows: Literal["all", "last"] = Field(
         "all", description="Whether the older events of long histories are trained on."
     )
@@ -198,7 +201,7 @@ class NetRecommender(ScoringRecommender):
         out = torch.zeros(len(known), width, device=device)
         self.net.eval()
         with torch.no_grad():
-            for index, items, _ in padded_batches(known, 4 * self.config.batch_tokens):
+            for index, items, _ in padded_batches(known, READ_TOKENS):
                 lengths = torch.from_numpy(known.lengths[index]).to(device)
                 rows = torch.from_numpy(index).to(device)
                 if lengths.min() == 0:

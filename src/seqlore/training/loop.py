@@ -7,11 +7,12 @@ random states, so that a run that was killed ends exactly as it would have.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,9 @@ class TrainConfig(Config):
         "constant", description="Course of the learning rate after warm-up."
     )
     clip_norm: float | None = Field(5.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="Validate and keep an exponential moving average of the weights; None = the last."
+    )
     epochs: int = Field(100, ge=1, description="Most epochs; exactly this many where there are no validation cases.")
     patience: int = Field(5, ge=1, description="Validations without improvement after which training stops.")
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
@@ -110,6 +114,7 @@ def train(
                 optimizer.zero_grad()
             total += loss.detach()
             count += 1
+            state.average(state.steps + count)
         state.steps += count
         if not count:
             raise DataError("training has no batch: every sequence is too short to predict anything from")
@@ -124,7 +129,7 @@ def train(
         }
         if validate is not None and epoch % config.validate_every == 0:
             model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), state.averaged():
                 row["valid"] = validate()
         state.add(row)
         if accelerator.is_main_process:
@@ -173,6 +178,31 @@ class _State:
         self.history: list[dict[str, Any]] = []
         self.steps = 0
         self.best: dict[str, Tensor] = {}
+        self.weights = [p for p in net.parameters() if p.requires_grad]
+        self.mean = [p.detach().clone() for p in self.weights] if config.ema_decay else []
+
+    @torch.no_grad()
+    def average(self, step: int) -> None:
+        """Move the average towards the weights; early on it forgets faster, so that the start does not linger."""
+        if self.mean:
+            decay = min(self.config.ema_decay or 0.0, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.mean, self.weights, 1 - decay)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The net with the average in place of its weights, where one is kept."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for weight, mean in zip(self.weights, self.mean, strict=False):  # none without an average
+            held = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(held)
 
     @property
     def best_epoch(self) -> int | None:
@@ -190,17 +220,21 @@ class _State:
     def add(self, row: dict[str, Any]) -> None:
         self.history.append(row)
         if self.best_epoch == row["epoch"]:
-            self.best = _snapshot(self.net)
+            with self.averaged():
+                self.best = _snapshot(self.net)
 
     def take_best(self) -> None:
         if self.best:
             self.net.load_state_dict(self.best)
+        else:
+            self._swap()
 
     def write(self, folder: Path) -> None:
         """Tensors first, under a new name; then ``state.json``, which names them, in one atomic step."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"net.{k}": v for k, v in _snapshot(self.net).items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"mean.{i}": v.cpu() for i, v in enumerate(self.mean)}
         for i, optimizer in enumerate(self.optimizers):
             for j, slots in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{i}.{j}.{k}": torch.as_tensor(v).detach().cpu() for k, v in slots.items()}
@@ -236,6 +270,8 @@ class _State:
 
         self.steps, self.history, self.best = head["steps"], head["history"], part("best.")
         self.net.load_state_dict(part("net."))
+        for i, value in part("mean.").items():
+            self.mean[int(i)].copy_(value)
         for i, optimizer in enumerate(self.optimizers):
             slots: dict[int, dict[str, Any]] = {}
             for key, value in part(f"optimizer.{i}.").items():

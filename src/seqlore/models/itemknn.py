@@ -54,13 +54,13 @@ class ItemKNNConfig(Config):
     """Nearest items that are kept for each item."""
     similarity: Literal["cosine", "jaccard", "dice", "conditional"] = "cosine"
     """See the module for the formulas."""
-    shrinkage: float = Field(0.0, ge=0)
+    shrinkage: float = Field(30.0, ge=0)
     """Added to the denominator: similarities that rest on few users count less."""
     alpha: float = Field(0.5, ge=0, le=1)
     """Of the conditional similarity: 0 = plain conditional probability, 1 = lift."""
     decay: Decay = "harmonic"
     """How items of the history fade with their age."""
-    last_n_items: int | None = Field(None, ge=1)
+    last_n_items: int | None = Field(5, ge=1)
     """Look at the latest items of the history only; None: all."""
 
 

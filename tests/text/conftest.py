@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import string
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,13 +17,27 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+USERS_CACHE = os.environ.get("SEQLORE_CACHE")
+
+
+@pytest.fixture
+def users_cache(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own cache after all, for reading what is too slow to compute in a test."""
+    if USERS_CACHE is None:
+        monkeypatch.delenv("SEQLORE_CACHE")
+    else:
+        monkeypatch.setenv("SEQLORE_CACHE", USERS_CACHE)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random two-layer BERT: 16 dimensions, mean pooling, unit length, texts of up to 24 word pieces."""
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the path that versions 5 and 6 share
+        from sentence_transformers.models import Normalize, Pooling, Transformer
 
     folder = tmp_path_factory.mktemp("tiny")
     letters = string.ascii_lowercase + string.digits + string.punctuation + "éüßжящ日本語한국어ع"

@@ -100,8 +100,8 @@ class OpenAIEncoder:
         """One batch a request, in order. Raises: as ``encode``."""
         start = 0
         while start < len(texts):
-            stop, characters = start, 0
-            while stop < len(texts) and stop - start < TEXTS and (stop == start or characters < CHARACTERS):
+            stop, characters = start + 1, len(texts[start])
+            while stop < min(start + TEXTS, len(texts)) and characters + len(texts[stop]) <= CHARACTERS:
                 characters += len(texts[stop])
                 stop += 1
             yield np.arange(start, stop), self._ask(list(texts[start:stop]))

@@ -81,21 +81,22 @@ class VectorStore:
         Raises: DataError: the shelf is damaged beyond its end, or the encoder returned vectors that do not fit.
         """
         shelf = self.shelf(encoder.identity, prompt)
-        digests = [_digest(t) for t in texts]
-        wanted = dict(zip(digests, texts, strict=True))
-        position = {digest: i for i, digest in enumerate(wanted)}
-        keys = np.frombuffer(b"".join(wanted), RECORD["key"])
+        different = list(dict.fromkeys(texts))
+        position = {text: i for i, text in enumerate(different)}
+        keys = text_keys(different)
         rows = shelf.rows()
         missing = int((rows.find(keys) < 0).sum())
         if missing:
-            shelf.fill(wanted, encoder, progress)
+            shelf.fill(different, encoder, progress)
             rows = shelf.rows()
-        found = rows.find(keys)[[position[d] for d in digests]]
-        return Fetched(rows.vectors[found], len(wanted) - missing, missing)
+        found = rows.find(keys)[[position[t] for t in texts]]
+        return Fetched(rows.vectors[found], len(different) - missing, missing)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()  # half an emoji is broken, but no error
+def text_keys(texts: Sequence[str]) -> NDArray[np.void]:
+    """V32 [n], SHA-256 of each text. Half an emoji, as broken files have them, is no error."""
+    digests = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts)
+    return np.frombuffer(b"".join(digests), RECORD["key"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,22 +183,20 @@ class Shelf:
         torn = np.flatnonzero(crc != _checksums(tail))
         return n if not torn.size else start + int(torn[0])
 
-    def fill(self, texts: dict[bytes, str], encoder: TextEncoder, progress: Progress | None = None) -> None:
-        """Compute and append those of ``texts`` (SHA-256 → text) that are not there. Waits for another writer."""
+    def fill(self, texts: Sequence[str], encoder: TextEncoder, progress: Progress | None = None) -> None:
+        """Compute and append those of ``texts`` (all different) that are not there. Waits for another writer."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "lock"):
             self._cut()
-            absent = self.rows().find(np.frombuffer(b"".join(texts), RECORD["key"])) < 0
-            todo = [(key, text) for (key, text), gone in zip(texts.items(), absent, strict=True) if gone]
-            if not todo:
-                return
+            keys = text_keys(texts)
+            absent = np.flatnonzero(self.rows().find(keys) < 0)
+            todo = [texts[i] for i in absent.tolist()]
             done = 0
             with self._vectors.open("ab") as vectors_file, self._keys.open("ab") as keys_file:
-                for index, vectors in _batches(encoder, [self.prompt + text for _, text in todo]):
-                    vectors = self._checked(vectors, len(index), [todo[i][1] for i in index])
+                for index, vectors in _batches(encoder, [self.prompt + text for text in todo]):
+                    vectors = self._checked(vectors, [todo[i] for i in index.tolist()])
                     records = np.empty(len(index), RECORD)
-                    records["key"] = np.frombuffer(b"".join(todo[i][0] for i in index), RECORD["key"])
-                    records["crc"] = _checksums(vectors)
+                    records["key"], records["crc"] = keys[absent[index]], _checksums(vectors)
                     for file, block in ((vectors_file, vectors), (keys_file, records)):
                         file.write(block.tobytes())
                         file.flush()
@@ -214,11 +213,11 @@ class Shelf:
             if path.is_file() and path.stat().st_size != n * width:
                 os.truncate(path, n * width)
 
-    def _checked(self, vectors: NDArray[np.float32], n: int, texts: list[str]) -> NDArray[np.float32]:
+    def _checked(self, vectors: NDArray[np.float32], texts: list[str]) -> NDArray[np.float32]:
         """``vectors`` as they may be written. The first ones ever fix the shelf's dimension."""
         vectors = np.ascontiguousarray(vectors, "<f4")
-        if vectors.ndim != 2 or len(vectors) != n or not vectors.shape[1]:
-            raise DataError(f"encoder {self.identity}: {n} texts gave an array of shape {vectors.shape}")
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not vectors.shape[1]:
+            raise DataError(f"encoder {self.identity}: {len(texts)} texts gave an array of shape {vectors.shape}")
         bad = np.flatnonzero(~np.isfinite(vectors).all(1))
         if bad.size:
             raise DataError(f"encoder {self.identity}: the vector of {texts[bad[0]][:80]!r} is not finite")

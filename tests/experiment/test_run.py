@@ -1,0 +1,303 @@
+"""Runs: what they write, what they spare when started again, and what a failure leaves standing."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import seqlore as sl
+from seqlore.data import Split
+from seqlore.data.simulate import simulate
+from seqlore.errors import DataError
+from seqlore.experiment import Recipe, model_folder, refit, run
+from seqlore.experiment.journal import Journal
+from seqlore.experiment.leaderboard import bootstrap
+from seqlore.experiment.trial import PeakMemory, chosen_on_validation, text_sources
+from seqlore.models import Blend, Markov, MostPopular, SASRec  # type: ignore[attr-defined]
+
+NET = {"embedding_size": 8, "max_length": 6, "layers": 1, "epochs": 3, "patience": 3}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate(users=150, items=60, interactions_per_user=8, seed=3).save(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def recipe(shop: Path) -> Recipe:
+    """MostPopular and Markov, both tie rules."""
+    return Recipe.parse(
+        {
+            "name": "tiny",
+            "dataset": {"path": str(shop)},
+            "split": {"ties": ["file", "shuffled"]},
+            "evaluation": {"at": [5, 10], "baseline": "MostPopular"},
+            "published_source": "a paper",
+            "models": [{"model": "MostPopular"}, {"model": "Markov", "published": {"ndcg@10": 0.5}}],
+        },
+        "test",
+    )
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts the fits of MostPopular and Markov."""
+    counted = {"MostPopular": 0, "Markov": 0}
+
+    def counting(original: Callable, name: str) -> Callable:
+        def _fit(self: sl.Recommender, split: Split) -> None:
+            counted[name] += 1
+            original(self, split)
+
+        return _fit
+
+    for cls in (MostPopular, Markov):
+        monkeypatch.setattr(cls, "_fit", counting(cls._fit, cls.__name__))
+    return counted
+
+
+def test_a_run_folder_holds_what_it_promises(recipe: Recipe, tmp_path: Path) -> None:
+    result = run(recipe, out=tmp_path)
+    board = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert board == json.loads(json.dumps(result.board))
+    assert board["at"] == [5, 10]
+    assert [(row["ties"], row["label"]) for row in board["rows"]] == [
+        ("file", "Markov"),
+        ("file", "MostPopular"),
+        ("shuffled", "Markov"),
+        ("shuffled", "MostPopular"),
+    ], "by tie rule, best first"
+    for row in board["rows"]:
+        cases = pl.read_parquet(tmp_path / row["runs"][0]["cases"])
+        metric = row["metrics"]["hr@5"]
+        assert metric["values"] == [pytest.approx((cases["rank"] <= 5).fill_null(False).mean())]
+        assert metric["ci"][0] <= metric["mean"] <= metric["ci"][1]
+        assert row["metrics"]["coverage@5"]["ci"] is None
+        assert row["metrics"]["novelty@5"]["ci"] is not None
+        assert metric["sd"] is None, "one fit has no spread"
+        assert row["peak_memory_mb"] > 50
+        assert row["split"]["ties"] == row["ties"]
+        assert sl.load(tmp_path / row["runs"][0]["model_folder"]).name == row["model"]
+    markov = {row["ties"]: row for row in board["rows"] if row["label"] == "Markov"}
+    assert markov["file"]["published"] == {"ndcg@10": 0.5}
+    assert markov["file"]["published_source"] == "a paper"
+    assert markov["shuffled"]["published"] == {}, "published figures belong to the published order"
+    assert [(c["a"], c["b"], c["ties"]) for c in board["comparisons"]] == [
+        ("Markov", "MostPopular", "file"),
+        ("Markov", "MostPopular", "shuffled"),
+    ]
+    first = board["comparisons"][0]
+    means = {row["label"]: row["metrics"]["ndcg@10"]["mean"] for row in board["rows"][:2]}
+    assert first["difference"] == pytest.approx(means["Markov"] - means["MostPopular"])
+    assert board["winner"]["label"] == "Markov"
+    assert result.model().name == "Markov"
+    assert model_folder(tmp_path) == tmp_path / "models" / "Markov--file--0"
+    assert tomllib.loads((tmp_path / "recipe.toml").read_text())["evaluation"]["exclude_seen"] is True
+    assert len(pl.read_csv(tmp_path / "leaderboard.csv")) == len(result.table) == 4
+    examples = json.loads((tmp_path / "examples.json").read_text())
+    assert len(examples) == 6
+    assert not set(examples[0]["history"]) & set(examples[0]["recommendations"]), "seen items stay out"
+    assert "Markov" in (tmp_path / "report.html").read_text()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == ["start", "dataset", *["begin", "trial"] * 4, "end"]
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(
+    recipe: Recipe, tmp_path: Path, fits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+
+        def killed(self: sl.Recommender, split: Split) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(Markov, "_fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, out=tmp_path)
+    assert fits == {"MostPopular": 1, "Markov": 0}
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": "trial", "label": "Mark')  # the kill cut a line short
+    board = run(recipe, out=tmp_path).board
+    assert fits == {"MostPopular": 2, "Markov": 2}, "the finished one was not fitted again"
+    assert len(board["rows"]) == 4
+
+    again = run(recipe, out=tmp_path).board
+    assert fits == {"MostPopular": 2, "Markov": 2}
+    assert again["rows"] == board["rows"]
+
+
+def test_only_what_changed_is_fitted_again(recipe: Recipe, tmp_path: Path, fits: dict[str, int]) -> None:
+    run(recipe, out=tmp_path)
+    run(recipe, out=tmp_path, set=["models.Markov.settings.window=2"])
+    assert fits == {"MostPopular": 2, "Markov": 4}
+    run(recipe, out=tmp_path, set=["models.Markov.settings.window=2", "split.ties=file"])
+    assert fits == {"MostPopular": 2, "Markov": 4}
+    run(recipe, out=tmp_path, resume=False, only=["MostPopular"], set=["models.Markov.settings.window=2"])
+    assert fits == {"MostPopular": 4, "Markov": 4}
+
+
+def test_changed_rules_are_applied_to_the_models_that_are_there(
+    recipe: Recipe, tmp_path: Path, fits: dict[str, int]
+) -> None:
+    run(recipe, out=tmp_path)
+    board = run(recipe, out=tmp_path, set=["evaluation.at=[3, 10]", "evaluation.exclude_seen=false"]).board
+    assert fits == {"MostPopular": 2, "Markov": 2}
+    assert "hr@3" in board["rows"][0]["metrics"]
+    assert board["about"]["seen_rule"] == "may be listed again"
+    fresh = run(recipe, out=tmp_path / "fresh", set=["evaluation.at=[3, 10]", "evaluation.exclude_seen=false"]).board
+    assert [row["metrics"] for row in board["rows"]] == [row["metrics"] for row in fresh["rows"]]
+
+
+def test_a_part_of_the_rows_joins_what_is_there(recipe: Recipe, tmp_path: Path, fits: dict[str, int]) -> None:
+    first = run(recipe, out=tmp_path, only=["Markov"])
+    assert [row["label"] for row in first.board["rows"]] == ["Markov", "Markov"]
+    assert first.board["comparisons"] == [], "the baseline is not there yet"
+    second = run(recipe, out=tmp_path, only=["MostPopular"])
+    assert len(second.board["rows"]) == 4
+    assert len(second.board["comparisons"]) == 2
+    assert fits == {"MostPopular": 2, "Markov": 2}
+
+
+def test_a_model_that_fails_is_a_row_and_the_others_go_on(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: sl.Recommender, split: Split) -> None:
+        raise RuntimeError("out of ideas\nand more")
+
+    monkeypatch.setattr(Markov, "_fit", broken)
+    result = run(recipe, out=tmp_path)
+    assert result.failed == {"Markov": "RuntimeError: out of ideas (traceback in log.jsonl)"}
+    assert result.board["winner"]["label"] == "MostPopular"
+    failed = next(row for row in result.board["rows"] if row["label"] == "Markov")
+    assert (failed["metrics"], failed["runs"]) == ({}, [])
+    assert "RuntimeError: out of ideas" in (tmp_path / "report.html").read_text()
+    assert "in broken" in (tmp_path / "log.jsonl").read_text()
+
+
+def test_when_all_fail_there_is_a_board_and_no_winner(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: sl.Recommender, split: Split) -> None:
+        raise DataError("no")
+
+    monkeypatch.setattr(Markov, "_fit", broken)
+    result = run(recipe, out=tmp_path, only=["Markov"])
+    assert result.board["winner"] is None
+    assert result.failed == {"Markov": "no"}
+    assert result.table["error"].to_list() == ["no", "no"]
+    with pytest.raises(DataError, match="neither a model folder nor a run folder"):
+        result.model()
+    with pytest.raises(DataError, match="this run has no winner to refit"):
+        refit(tmp_path, tmp_path / "x")
+
+
+def test_seeds_make_mean_spread_and_best(shop: Path, tmp_path: Path) -> None:
+    settings = {
+        "seeds": [0, 1],
+        "dataset": {"path": str(shop)},
+        "evaluation": {"at": [10]},
+        "models": [{"model": "SASRec", "settings": NET}],
+    }
+    row = run(Recipe.parse(settings, "test"), out=tmp_path).board["rows"][0]
+    metric = row["metrics"]["ndcg@10"]
+    a, b = metric["values"]
+    assert a != b
+    assert metric["mean"] == pytest.approx((a + b) / 2)
+    assert metric["sd"] == pytest.approx(abs(a - b) / 2**0.5)
+    best = max((0, 1), key=lambda i: metric["values"][i])
+    for other in ("ndcg@10", "novelty@10"):
+        assert row["metrics"][other]["best"] == row["metrics"][other]["values"][best], "one run, not the best of each"
+    assert [r["seed"] for r in row["runs"]] == row["seeds"] == [0, 1]
+    assert row["parameters"] == sl.load(tmp_path / row["runs"][0]["model_folder"]).about["parameters"]
+    log = (tmp_path / row["runs"][1]["log"]).read_text().splitlines()
+    assert len(log) == row["runs"][1]["epochs"]
+    assert not (tmp_path / "checkpoints").exists(), "they served their purpose"
+
+
+def test_fitted_on_validation_too_for_as_many_epochs_as_it_found_best(shop: Path, tmp_path: Path) -> None:
+    settings = {
+        "dataset": {"path": str(shop)},
+        "evaluation": {"at": [10]},
+        "models": [{"model": "SASRec", "fit_on": "train+valid", "settings": NET}],
+        "refit_winner": True,
+    }
+    row = run(Recipe.parse(settings, "test"), out=tmp_path).board["rows"][0]
+    best = row["runs"][0]["best_epoch"]
+    judged = sl.load(tmp_path / row["runs"][0]["model_folder"])
+    assert judged.about["split"]["fitted_on"] == "train+valid"
+    assert judged.config.epochs == judged.about["epochs"] == best
+    assert row["valid"]["ndcg@10"] > 0, "of the fit that had not seen them"
+    final = sl.load(model_folder(tmp_path))
+    assert final.about["split"]["fitted_on"] == "everything"
+    assert final.about["epochs"] == best
+    assert refit(tmp_path, tmp_path / "again").about["epochs"] == best
+
+
+def test_a_dataset_that_is_not_there(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no folder .*absent; make it with `seqlore data import`"):
+        run(recipe, out=tmp_path, set=[f"dataset.path={tmp_path / 'absent'}"])
+
+
+def test_filters_are_applied_and_told(recipe: Recipe, tmp_path: Path) -> None:
+    changes = ["dataset.k_core=5", "dataset.min_rating=3", "dataset.min_length=6", "dataset.duplicates=first"]
+    board = run(recipe, out=tmp_path, set=changes, only=["MostPopular"]).board
+    told = " | ".join(board["about"]["statistics"]["filters"])
+    order = [told.index(word) for word in ("rating >= 3", "duplicates: first", "k-core user=5", "user length >= 6")]
+    assert order == sorted(order)
+
+
+def test_a_winner_outside_the_run_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"folder": "../elsewhere"}')
+    with pytest.raises(DataError, match="lies outside the run folder"):
+        model_folder(tmp_path)
+
+
+def test_the_journal_forgets_a_trial_that_was_begun_again(tmp_path: Path) -> None:
+    for name in ("cases", "model"):
+        (tmp_path / name).touch()
+    journal = Journal(tmp_path)
+    key = {"label": "a", "ties": "file", "seed": 0}
+    journal.write("trial", **key, cases="cases", model_folder="model")
+    assert list(journal.finished()) == [("a", "file", 0)]
+    journal.write("begin", **key)
+    assert journal.finished() == {}
+    journal.write("trial", **key, cases="cases", model_folder="gone")
+    assert journal.finished() == {}, "its model is not there"
+
+
+def test_text_sources_are_found_at_any_depth() -> None:
+    parts = [{"model": "LLM2SASRec", "settings": {"item_init": {"fields": ["brand"]}}}, {"model": "LLMSeqSim"}]
+    found = list(text_sources(Blend(models=parts).config))
+    assert [source.fields for source in found] == [("brand",), ("title",)]
+    assert list(text_sources(SASRec().config)) == []
+
+
+def test_what_validation_chose_for_a_blend_is_kept(shop: Path) -> None:
+    split = sl.leave_one_out(sl.Dataset.load(shop))
+    blend = Blend(models=[{"model": "SASRec", "settings": NET}, {"model": "Markov"}]).fit(split)
+    chosen = chosen_on_validation(blend)["models"]
+    assert [part["weight"] for part in chosen] == blend.about["weights"]
+    assert chosen[0]["settings"]["epochs"] == blend.children()["part-00"].about["best_epoch"]
+    Blend(models=chosen).fit(split.with_everything())
+
+
+def test_bootstrap_intervals() -> None:
+    rng = np.random.default_rng(1)
+    hits = (rng.random(4000) < 0.2).astype(float)
+    (constant, span) = bootstrap(np.stack([np.ones(4000), hits], axis=1), samples=2000)
+    assert constant.tolist() == [1, 1]
+    half = 1.96 * (0.2 * 0.8 / 4000) ** 0.5
+    assert span == pytest.approx([hits.mean() - half, hits.mean() + half], abs=0.1 * half)
+
+
+def test_peak_memory_sees_an_array_that_comes_and_goes() -> None:
+    with PeakMemory() as before:
+        pass
+    with PeakMemory() as memory:
+        np.ones(40_000_000 // 2).sum()
+    assert memory.mb - before.mb > 100

@@ -117,7 +117,8 @@ def shop(
         for past in range(step):
             utility[seen == bought[:a, past, None]] = -np.inf
         # Adding Gumbel noise and taking the largest is drawing from the logit; −log of an exponential is Gumbel.
-        choice = np.argmax(utility - np.log(rng.standard_exponential(utility.shape, np.float32)), axis=1)
+        utility -= np.log(np.maximum(rng.standard_exponential(utility.shape, np.float32), 1e-30))
+        choice = np.argmax(utility, axis=1)
         rows = np.arange(a)
         rows = rows[np.isfinite(utility[rows, choice])]  # who owns all that was looked at leaves with nothing
         got = seen[rows, choice[rows]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from seqlore.data.shop.world import AXES, DOMAINS, World, words
 
 #: What a review can be about, in the order of the columns of ``Verdicts.fit``.
 ASPECTS = (*AXES, "brand", "price")
+T = TypeVar("T")
 VARIANTS = 3  # sentences an aspect has for liking and for missing
 
 
@@ -38,7 +40,8 @@ def brand_names(rng: np.random.Generator, n: int) -> list[str]:
 def line_names(rng: np.random.Generator, n: int) -> list[str]:
     """A name for each of ``n`` lines; two brands may use the same."""
     first, second = words().raw["names"]["line_first"], words().raw["names"]["line_second"]
-    return [f"{first[a]} {second[b]}" for a, b in zip(rng.integers(0, 30, n), rng.integers(0, 30, n), strict=True)]
+    codes = rng.integers(0, len(first) * len(second), n)
+    return [f"{first[code % len(first)]} {second[code // len(first)]}" for code in codes]
 
 
 def _lower(name: str) -> str:
@@ -62,58 +65,75 @@ def describe(rng: np.random.Generator, world: World) -> Labels:
     n = len(world)
     brands = brand_names(rng, len(world.character))
     lines = line_names(rng, int(world.line.max()) + 1)
-    pick = rng.integers(0, 1 << 16, (n, 8))  # which word, for each slot of each item
-    silent = rng.random((n, 2)) < (0.15, 0.35)  # titles that keep need or style to themselves
-    companions = [np.flatnonzero(row) for row in w.companion]
-    titles, descriptions, nouns, taken = [], [], [], set()
+    which = rng.integers(0, 1 << 16, (n, 12))  # of the words for a thing, by slot
+    silent = rng.random((n, 2)) < (0.1, 0.2)  # titles that keep need or style to themselves
+    labels = Labels(brands, [], [], [])
+    taken: set[str] = set()
     for i in range(n):
         t = int(world.type[i])
-        table, brand, line = w.types[t], brands[world.brand[i]], lines[world.line[i]]
-        noun = table["names"][world.form[i]]
-        scent, need, shade, style = (w.values[v] for v in world.values[i])
-        domain = DOMAINS[w.domain[t]]
-
-        def word(forms: list[str], slot: int, i: int = i) -> str:
-            return forms[pick[i, slot] % len(forms)]
-
-        said_scent = word(scent["title"], 0) if scent else ""
-        said_need = word(need[domain], 1) if need and not silent[i, 0] else ""
-        said_style = word(style["title"], 2) if not silent[i, 1] else ""
-        said_shade = word(shade["title"], 3) if shade else ""
-        before, after = ("", said_need) if said_need.startswith("for ") else (said_need, "")
-        size = word(table["sizes"], 4)
-        kind = f"{noun} Refill" if world.refill[i] else noun
-        pattern = pick[i, 5] % 3
-        if pattern == 0:
-            name = [brand, line, before, kind, after]
-            tail = [said_scent, said_shade, said_style, size]
-        elif pattern == 1:
-            name = [brand, said_style, said_scent, before, kind, after]
-            tail = [said_shade, size]
-        else:
-            name = [said_style, said_scent, before, kind, after, "by", brand]
-            tail = [said_shade, size]
-        title = ", ".join([" ".join(part for part in name if part), *(part for part in tail if part)])
+        item = _Item(
+            noun=w.types[t]["names"][world.form[i]],
+            brand=brands[world.brand[i]],
+            line=lines[world.line[i]],
+            values=dict(zip(AXES, (w.values[v] for v in world.values[i]), strict=True)),
+            which=which[i].tolist(),
+        )
+        title = _title(item, w.types[t], DOMAINS[w.domain[t]], bool(world.refill[i]), silent[i].tolist())
         if title in taken:
-            title = next(f"{title}, Edition {k}" for k in range(2, n + 2) if f"{title}, Edition {k}" not in taken)
+            title = next(new for k in range(2, n + 2) if (new := f"{title}, Edition {k}") not in taken)
         taken.add(title)
-        titles.append(title)
+        labels.titles.append(title)
+        labels.nouns.append(_lower(item.noun))
+        labels.descriptions.append(_description(item, w.companions[t], float(world.tier[i])))
+    return labels
 
-        thing = _lower(noun)
-        nouns.append(thing)
-        sentences = [f"{word(style['said'], 6).capitalize()} {thing} from the {line} line by {brand}."]
-        if scent:
-            sentences.append(scent.get("described") or f"The scent reminds you of {word(scent['said'], 7)}.")
-        if need:
-            sentences.append(f"Developed for {word(need['said'], 0)}.")
-        if shade:
-            sentences.append(f"The colour is {word(shade['said'], 1)}.")
-        if len(companions[t]):
-            other = _lower(w.types[companions[t][pick[i, 2] % len(companions[t])]]["names"][0])
-            sentences.append(f"Pairs well with our {other}.")
-        sentences.append(_price_remark(float(world.tier[i])))
-        descriptions.append(" ".join(sentences))
-    return Labels(brands, titles, descriptions, nouns)
+
+@dataclass(frozen=True)
+class _Item:
+    noun: str
+    brand: str
+    line: str
+    values: dict[str, dict[str, Any]]  # by axis; an empty table does not apply
+    which: list[int]
+
+    def word(self, slot: int, forms: list[T]) -> T:
+        return forms[self.which[slot] % len(forms)]
+
+
+def _title(item: _Item, table: dict[str, Any], domain: str, refill: bool, silent: list[bool]) -> str:
+    """As shops write them: "Marrow & Fern Organic Vanilla Hand Cream for Dry Hands, 75 ml"."""
+    told = dict.fromkeys(AXES, "")
+    for slot, (axis, value) in enumerate(item.values.items()):
+        if value:
+            told[axis] = item.word(slot, value[domain if axis == "need" else "title"])
+    need, style = ("" if hush else told[axis] for hush, axis in zip(silent, ("need", "style"), strict=True))
+    before, after = ("", need) if need.startswith("for ") else (need, "")
+    noun = f"{item.noun} Refill" if refill else item.noun
+    name, tail = item.word(
+        4,
+        [
+            ([item.brand, item.line, before, noun, after], [told["scent"], told["shade"], style]),
+            ([item.brand, style, told["scent"], before, noun, after], [told["shade"]]),
+            ([style, told["scent"], before, noun, after, "by", item.brand], [told["shade"]]),
+        ],
+    )
+    parts = [" ".join(filter(None, name)), *tail, item.word(5, table["sizes"])]
+    return ", ".join(filter(None, parts))
+
+
+def _description(item: _Item, companions: list[str], tier: float) -> str:
+    """Names the line and all values, in words drawn apart from the title's, and what goes with the item."""
+    told = {a: item.word(6 + k, v["said"]) if v else "" for k, (a, v) in enumerate(item.values.items())}
+    unscented = item.values["scent"].get("described")
+    sentences = [
+        f"{told['style'].capitalize()} {_lower(item.noun)} from the {item.line} line by {item.brand}.",
+        unscented or (told["scent"] and f"The scent reminds you of {told['scent']}."),
+        told["need"] and f"Developed for {told['need']}.",
+        told["shade"] and f"The colour is {told['shade']}.",
+        companions and f"Pairs well with our {_lower(item.word(10, companions))}.",
+        _price_remark(tier),
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _price_remark(tier: float) -> str:

@@ -29,7 +29,8 @@ class Words:
         raw: the file, for sentences and names.
         types: one table a type. department: int [T]. departments: their names.
         applies: bool [T, 4], which axes a type has. domain: int [T], index into DOMAINS or −1.
-        companion: bool [T, T], the column's type follows the row's in a routine.
+        companion: bool [T, T], the column's type follows the row's in a routine. companions: for each type, the names
+            of those that follow.
         season_type [T], season_value [V]: +1 sells in summer, −1 in winter.
         values: one table a value, ``values[0]`` empty. axis: int [V], −1 for value 0.
         on_axis: for each axis, the indices of its values. needs: for each domain, those of the needs felt there.
@@ -42,6 +43,7 @@ class Words:
     applies: NDArray[np.bool_]
     domain: NDArray[np.int64]
     companion: NDArray[np.bool_]
+    companions: list[list[str]]
     season_type: NDArray[np.float32]
     season_value: NDArray[np.float32]
     values: list[dict[str, Any]]
@@ -70,6 +72,7 @@ def words() -> Words:
         applies=np.array([[bool(table.get(a)) or a == "style" for a in AXES] for table in types]),
         domain=np.array([DOMAINS.index(table["need"]) if "need" in table else -1 for table in types]),
         companion=companion,
+        companions=[[keyed[key][1]["names"][0] for key in table["next"]] for table in types],
         season_type=np.array([table.get("season", 0.0) for table in types], np.float32),
         season_value=np.array([value.get("season", 0.0) for value in values], np.float32),
         values=values,

@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from seqlore.errors import DataError
@@ -168,6 +169,48 @@ def test_is_the_same_each_time(run_folder: Path, source: str) -> None:
 def test_one_tie_rule_needs_no_explanation(own_run: Path) -> None:
     page = Page(write_report(own_run).read_text(encoding="utf-8"))
     assert "shown twice" not in page.text
+
+
+def test_a_row_of_which_a_seed_failed_has_results_and_the_reason(own_run: Path) -> None:
+    rows = json.loads((own_run / "leaderboard.json").read_text())["rows"]
+    rows[0]["error"] = "seed 2: out of memory."
+    edit(own_run, rows=rows)
+    text = Page(write_report(own_run).read_text(encoding="utf-8")).text
+    value = f"{rows[0]['metrics']['ndcg@10']['mean']:.4f}"
+    assert f"LLM2SASRec text seed 2: out of memory. {value} ±" in text
+
+
+def test_a_single_model_is_not_compared(own_run: Path) -> None:
+    rows = json.loads((own_run / "leaderboard.json").read_text())["rows"]
+    edit(own_run, rows=[r for r in rows if r["label"] == "SASRec"], comparisons=[])
+    page = Page(write_report(own_run).read_text(encoding="utf-8"))
+    assert (
+        f"SASRec : NDCG@10 {next(r for r in rows if r['label'] == 'SASRec')['metrics']['ndcg@10']['mean']:.4f}"
+        in page.text
+    )
+    assert "most accurate:" not in page.text
+    assert "Accuracy against coverage" not in page.text
+
+
+def test_the_metric_that_was_tested_leads(own_run: Path) -> None:
+    test = {"a": "LLM2SASRec", "b": "SASRec", "ties": "file", "metric": "hr@20", "difference": 0.0123, "p": 0.02}
+    edit(own_run, comparisons=[test])
+    source = write_report(own_run).read_text(encoding="utf-8")
+    assert re.findall(r"Accuracy: \S+@\d+", source) == ["Accuracy: HR@20", "Accuracy: NDCG@20"]
+    at_10, at_20 = re.findall(r'<table class="board">.*?</table>', source, re.S)
+    assert "Against SASRec" not in at_10
+    assert "+0.0123" in at_20
+
+
+def test_groups_count_each_case_once_however_many_seeds(own_run: Path) -> None:
+    frame = pl.DataFrame({"rank": [1, None] * 30, "history_length": [5] * 60, "target_count": [0] * 20 + [3] * 40})
+    for path in own_run.glob("cases/*.parquet"):
+        frame.write_parquet(path)
+    source = write_report(own_run).read_text(encoding="utf-8")
+    figure = next(f for f in re.findall(r"<figure>.*?</figure>", source, re.S) if "Popular and rare" in f)
+    numbers = re.findall(r">(cold|3|20|40|60|120)</text>", figure)
+    assert numbers[:4] == ["cold", "3", "20", "40"]
+    assert not {"60", "120"} & set(numbers)
 
 
 def test_a_bare_run_has_a_page_that_says_what_is_missing(own_run: Path) -> None:

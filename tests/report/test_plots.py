@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from seqlore.report import plots
+from seqlore.report.board import Metric, Row
 from seqlore.report.drawing import Drawing
-from seqlore.report.folder import Curve, Metric, Row
+from seqlore.report.folder import Curve
 from seqlore.report.plots import Buckets, Pair
 
 

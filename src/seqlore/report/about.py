@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seqlore.report.folder import Leaderboard
+from seqlore.report.board import Leaderboard
 from seqlore.report.wording import count, plain, share
 
 Facts = list[tuple[str, str]]
 
 #: Keys of ``about`` that say how was judged.
 RULES = {
+    "protocol": "Split",
     "seen_rule": "Items of the history",
     "candidate_rule": "Items to choose from",
     "tie_in_score_rule": "Equal scores",
     "popularity": "Popularity",
 }
 #: Keys of ``about`` that stand elsewhere on the page.
-TOLD = {"statistics", "protocol", "command", "peak_memory", *RULES}
+TOLD = {"statistics", "command", "peak_memory", *RULES}
 
 
 def data_facts(statistics: Mapping[str, Any]) -> Facts:

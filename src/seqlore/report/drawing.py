@@ -82,15 +82,30 @@ class Drawing:
 
     def row_label(self, axes: Axes, y: float, label: str, under: str | None = None) -> None:
         """A label at the left of a row in up to two lines, or a line over a quieter one."""
-        # Lines are set one by one: a text of several lines is placed by its measured width, not by its end.
-        lines = self.fit(label, 21, 2) if under is None else self.fit(label, 21) + self.fit(under, 23)
+        if under is None:
+            self._lines(axes, 0, y, self.fit(label, 21, 2), "right")
+        else:
+            self._lines(axes, 0, y, [*self.fit(label, 21), *self.fit(under, 23)], "right", quiet=True)
+
+    def row_value(self, axes: Axes, y: float, value: str, under: str | None = None) -> None:
+        """A value at the right of a row, and something quieter under it."""
+        self._lines(axes, 1, y, [value] if under is None else [value, under], "left", quiet=True)
+
+    @staticmethod
+    def _lines(axes: Axes, x: float, y: float, lines: list[str], align: str, quiet: bool = False) -> None:
+        # One by one, for a text of several lines is placed by its measured width, not by its end.
         for i, line in enumerate(lines):
-            lift = 5.2 * (len(lines) - 1 - 2 * i)
-            style = {"color": MUTED, "fontsize": 8} if under is not None and i else {}
             axes.annotate(
-                line, (0, y), (-6, lift), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                ha="right", va="center_baseline", **style,
-            )  # fmt: skip
+                line,
+                (x, y),
+                (-6 if align == "right" else 5, 5.2 * (len(lines) - 1 - 2 * i)),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha=align,
+                va="center_baseline",
+                color=MUTED if quiet and i else INK,
+                fontsize=8 if quiet and i else 9,
+            )
 
     def panels(self, n: int, height: float, top: float, left: float = 46, gap: float = 14) -> list[Axes]:
         """``n`` small axes in two columns, each ``height`` with its title; only the outer ones carry tick labels."""

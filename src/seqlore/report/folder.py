@@ -6,124 +6,19 @@ What is absent is noted and left out of the report; what is damaged is an error 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from seqlore.errors import DataError
 from seqlore.evaluation.report import ACCURACY
+from seqlore.report.board import Comparison, Leaderboard, Row, finite
 
 TIE_ORDER = ("file", "shuffled")
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
-
-
-class _Part(BaseModel):
-    """A part of ``leaderboard.json``. Keys that a later version adds are passed over."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-
-class Metric(_Part):
-    """One metric of one row: mean and s.d. over seeds, the value of the seed that is best by the run's main metric, and
-    the 95 % interval over cases (seeds averaged)."""
-
-    mean: Number = None
-    sd: Number = None
-    best: Number = None
-    values: list[Number] = []
-    ci: tuple[Number, Number] | None = None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """``ci``, where both ends are known."""
-        low, high = self.ci or (None, None)
-        return None if low is None or high is None else (low, high)
-
-
-class SeedRun(_Part):
-    """One fit of one row: its files, relative to the run folder."""
-
-    seed: int
-    model_folder: str | None = None
-    cases: str | None = None
-    log: str | None = None
-    epochs: int | None = None
-    best_epoch: int | None = None
-
-
-class Row(_Part):
-    """One line of the leaderboard: a model with its settings under one tie rule."""
-
-    label: str
-    model: str
-    settings: dict[str, Any] = {}
-    ties: str = "file"
-    split: dict[str, Any] = {}
-    fit_on: str = "train"
-    seeds: list[int] = []
-    metrics: dict[str, Metric] = {}
-    published: dict[str, Number] = {}
-    published_source: str | None = None
-    fit_seconds: Number = None
-    evaluate_seconds: Number = None
-    peak_memory_mb: Number = None
-    parameters: int | None = None
-    text: bool = False
-    runs: list[SeedRun] = []
-    error: str | None = None
-
-    def mean(self, key: str) -> float | None:
-        """The mean over seeds, or None where the row has no such metric."""
-        return self.metrics[key].mean if key in self.metrics else None
-
-    def difference(self, key: str) -> float | None:
-        """Ours (mean over seeds) minus the published value."""
-        ours, theirs = self.mean(key), self.published.get(key)
-        return None if ours is None or theirs is None else ours - theirs
-
-
-class Comparison(_Part):
-    """A paired test of row ``a`` against row ``b``; ``difference`` is a − b."""
-
-    a: str
-    b: str
-    ties: str = "file"
-    metric: str
-    difference: Number = None
-    ci: tuple[Number, Number] | None = None
-    p: Number = None
-    p_adjusted: Number = None
-    correction: str | None = None
-    test: str | None = None
-
-    @property
-    def decisive_p(self) -> float | None:
-        """The adjusted p where a correction was made, else the raw one."""
-        return self.p if self.p_adjusted is None else self.p_adjusted
-
-
-class Leaderboard(_Part):
-    """``leaderboard.json``."""
-
-    name: str
-    created: str = ""
-    seqlore: str = ""
-    about: dict[str, Any] = {}
-    at: list[int] = [10]
-    rows: list[Row]
-    comparisons: list[Comparison] = []
-    winner: Any = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +111,7 @@ class RunFolder:
             if not steps:
                 continue
             metric = self.metric if self.metric in steps[0]["valid"] else next(iter(steps[0]["valid"]))
-            known = [s for s in steps if _finite(s["valid"].get(metric)) is not None]
+            known = [s for s in steps if finite(s["valid"].get(metric)) is not None]
             epochs, values = [int(s["epoch"]) for s in known], [float(s["valid"][metric]) for s in known]
             curves.append(Curve(run.seed, metric, epochs, values, run.best_epoch))
         return curves

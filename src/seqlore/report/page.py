@@ -13,7 +13,8 @@ import jinja2
 from seqlore.errors import DataError
 from seqlore.report import wording
 from seqlore.report.about import data_facts, provenance, rules
-from seqlore.report.folder import Row, RunFolder, read_run
+from seqlore.report.board import Row
+from seqlore.report.folder import RunFolder, read_run
 from seqlore.report.part import Part
 from seqlore.report.wording import plain, split_metric
 
@@ -43,7 +44,7 @@ def render(run: RunFolder) -> str:
     """The page as text."""
     board, about = run.board, run.board.about
     how = next((row.split for row in board.rows if row.split), {})
-    parts = [Part(run, ties) for ties in run.ties]
+    parts = [Part(run, ties, alone=len(run.ties) == 1) for ties in run.ties]
     cases = sorted({part.cases for part in parts if part.cases})
     facts = rules(board) + ([("Test cases", " or ".join(map(wording.count, cases)))] if cases else [])
     cutoff = split_metric(run.metric)[1]
@@ -52,7 +53,6 @@ def render(run: RunFolder) -> str:
         board=board,
         dataset=plain(about.get("dataset", "")),
         protocol=str(how.get("protocol", "")),
-        protocol_text=plain(about.get("protocol", "")),
         how=how,
         parts=parts,
         both_ties={"file", "shuffled"} <= {part.ties for part in parts},

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from seqlore.evaluation.buckets import By, buckets
 from seqlore.evaluation.report import Report
 from seqlore.report import plots
-from seqlore.report.folder import Comparison, RunFolder
+from seqlore.report.board import Comparison
+from seqlore.report.folder import RunFolder
 from seqlore.report.plots import Buckets, Pair
 from seqlore.report.wording import METRICS, metric_title, split_metric
 
@@ -40,11 +41,11 @@ class Board:
 
 
 class Part:
-    """Everything that the page shows under one tie rule."""
+    """Everything that the page shows under one tie rule. ``alone``: the run has no other."""
 
-    def __init__(self, run: RunFolder, ties: str) -> None:
+    def __init__(self, run: RunFolder, ties: str, *, alone: bool = False) -> None:
         self.run, self.ties, self.main = run, ties, run.metric
-        self.title = TIE_TITLES.get(ties, f"Ties: {ties}")
+        self.title = "Results" if alone else TIE_TITLES.get(ties, f"Ties: {ties}")
         self.rows, self.failed = run.rows(ties), run.failed(ties)
         self.comparisons = [c for c in run.board.comparisons if c.ties == ties]
         self.correction = next((c.correction for c in self.comparisons if c.correction), None)
@@ -91,7 +92,7 @@ class Part:
         """(svg, title, how to read it) of every figure for which there are results."""
         k, rows, main = split_metric(self.main)[1], self.rows, self.main
         made = []
-        for key in (main, f"hr@{k}"):
+        for key in list(dict.fromkeys((main, f"hr@{k}", f"ndcg@{k}")))[:2]:
             known = [r for r in rows if r.mean(key) is not None]
             if known:
                 how = "Longer is better; the line across the end of a bar is the 95 % interval over cases."
@@ -103,6 +104,7 @@ class Part:
             known = [r for r in rows if r.mean(key) is not None and r.mean(main) is not None]
             if len(known) > 1:
                 how = f"Up is more accurate, right means that {what}; the best place is at the top right."
+                how += " A label for which there is no room is left out." if len(known) > 16 else ""
                 made.append((plots.scatter(known, key, main), f"Accuracy against {across}", how))
         made += self._bucket_plots() + self._curve_plots()
         if self.pairs:

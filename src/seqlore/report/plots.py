@@ -12,10 +12,11 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import IdentityTransform
 
+from seqlore.report.board import Row
 from seqlore.report.drawing import ACCENT, FAINT, INK, MUTED, PAPER, PLAIN, Drawing, drawing
-from seqlore.report.folder import Curve, Row
+from seqlore.report.folder import Curve
 from seqlore.report.labels import place
-from seqlore.report.wording import metric_title, number, percent
+from seqlore.report.wording import metric_title, number, p_value, percent
 
 MOST_POINTS = 120  # of one learning curve; more cannot be told apart at this width
 PANEL = 74.0  # points, height of one small panel with its title
@@ -48,7 +49,7 @@ def bars(rows: Sequence[Row], metric: str) -> str:
                 axes.plot(interval, [y, y], color=INK, marker="|", markersize=5, linewidth=1.1)
             if (published := row.published.get(metric)) is not None:
                 axes.plot(published, y, **_marker(PAPER, INK, shape="D", size=4.5))
-            axes.text(1.02, y, number(value, metric), transform=axes.get_yaxis_transform(), va="center")
+            draw.row_value(axes, y, number(value, metric))
         axes.set_xlim(left=0)
     return draw.svg
 
@@ -149,7 +150,8 @@ def pairs(given: Sequence[Pair], metric: str) -> str:
             axes.plot([without, with_text], [y, y], color=MUTED, linewidth=1.1, zorder=1)
             axes.plot(without, y, **_marker(PAPER, INK))
             axes.plot(with_text, y, **_marker(ACCENT, ACCENT))
-            axes.text(1.02, y, percent(pair.gain), transform=axes.get_yaxis_transform(), va="center")
+            told = [percent(pair.gain)] + ([f"p {p_value(pair.p)}"] if pair.p is not None else [])
+            draw.row_value(axes, y, *told)
             draw.row_label(axes, y, pair.text.label, under=f"from {pair.base.label}")
         axes.margins(x=0.08)
     return draw.svg

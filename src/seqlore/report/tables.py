@@ -11,7 +11,8 @@ from typing import Any
 
 from seqlore.config import nearest
 from seqlore.errors import ConfigError
-from seqlore.report.folder import Row, RunFolder, read_runs
+from seqlore.report.board import Row
+from seqlore.report.folder import RunFolder, read_runs
 from seqlore.report.wording import NONE, count, duration, memory, metric_title, number, p_value, signed, split_metric
 
 FORMATS = ("markdown", "csv", "html")

@@ -53,7 +53,9 @@ class Vocabulary:
 
     def index_column(self, column: pl.Series) -> NDArray[np.int32]:
         """As ``index``, for a whole string column, by one join."""
-        frame = pl.DataFrame({"id": self.ids, "index": np.arange(1, self.size, dtype=np.int32)})
+        frame = pl.DataFrame(
+            {"id": pl.Series(self.ids, dtype=pl.String), "index": np.arange(1, self.size, dtype=np.int32)}
+        )
         joined = pl.DataFrame({"id": column}).join(frame, on="id", how="left", maintain_order="left")
         return joined["index"].fill_null(0).to_numpy().astype(np.int32, copy=False)
 

@@ -1,0 +1,81 @@
+"""Datasets: what is accepted, what is refused in one sentence, and what the hash sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from seqlore.data import Dataset
+from seqlore.errors import DataError
+from toys import make_dataset
+
+EVENTS = pl.DataFrame({"user_id": ["u", "u", "v"], "item_id": ["a", "b", "a"], "timestamp": [1, 2, 3]})
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path: Path):
+    data = make_dataset({"u": ["a", "b"], "v": ["b"]}, {"a": "Title of a", "b": None, "c": "unseen"})
+    data.save(tmp_path / "d")
+    again = Dataset.load(tmp_path / "d")
+    assert again.hash == data.hash
+    assert again.name == "toy"
+    assert again.items.equals(data.items)
+
+
+def test_the_hash_sees_values_and_nothing_else(tmp_path: Path):
+    a = Dataset.from_frames(EVENTS, name="one")
+    assert Dataset.from_frames(EVENTS.select(reversed(EVENTS.columns)), name="two").hash == a.hash
+    changed = EVENTS.with_columns(timestamp=pl.Series([1, 2, 4]))
+    assert Dataset.from_frames(changed).hash != a.hash
+    lists = pl.DataFrame({"item_id": ["a", "b"], "categories": [["x", "y"], None]})
+    other = pl.DataFrame({"item_id": ["a", "b"], "categories": [["x"], ["y"]]})
+    assert Dataset.from_frames(EVENTS, lists).hash != Dataset.from_frames(EVENTS, other).hash
+
+
+def test_items_that_only_occur_in_events_are_added():
+    data = Dataset.from_frames(EVENTS, pl.DataFrame({"item_id": ["b"], "title": ["Bee"]}))
+    assert data.items.sort("item_id")["title"].to_list() == [None, "Bee"]
+
+
+def test_types_are_cast_where_nothing_is_lost():
+    frame = EVENTS.with_columns(user_id=pl.Series([1, 1, 2]), rating=pl.Series(["4", "5", "3.5"]))
+    data = Dataset.from_frames(frame)
+    assert data.interactions.schema["user_id"] == pl.String
+    assert data.interactions["rating"].to_list() == [4.0, 5.0, 3.5]
+    when = EVENTS.with_columns(timestamp=pl.from_epoch("timestamp", "s"))
+    assert Dataset.from_frames(when).interactions["timestamp"].to_list() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (EVENTS.drop("item_id"), "column 'item_id' is missing .*--column item_id=THEIR_NAME"),
+        (EVENTS.clear(), "holds no rows"),
+        (EVENTS.with_columns(user_id=pl.Series(["u", None, "v"])), "'user_id' is empty at row 2"),
+        (EVENTS.with_columns(rating=pl.Series(["4", "good", "5"])), "'rating' has type String .* row 2: 'good'"),
+        (EVENTS.with_columns(timestamp=pl.Series([[1], [2], [3]])), "'timestamp' has type List"),
+    ],
+)
+def test_bad_events_are_refused_in_one_sentence(frame, message):
+    with pytest.raises(DataError, match=message) as error:
+        Dataset.from_frames(frame)
+    assert "\n" not in str(error.value)
+
+
+def test_an_item_described_twice_is_refused():
+    with pytest.raises(DataError, match="'a' is described twice"):
+        Dataset.from_frames(EVENTS, pl.DataFrame({"item_id": ["a", "a"]}))
+
+
+def test_bad_folders_are_refused(tmp_path: Path):
+    with pytest.raises(DataError, match=r"no interactions\.parquet there"):
+        Dataset.load(tmp_path)
+    make_dataset({"u": ["a"]}).save(tmp_path)
+    (tmp_path / "items.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(DataError, match=r"items\.parquet: not a readable Parquet file"):
+        Dataset.load(tmp_path)
+    (tmp_path / "items.parquet").unlink()
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(DataError, match=r"dataset\.json: not valid JSON"):
+        Dataset.load(tmp_path)

@@ -1,0 +1,159 @@
+"""Splits by hand, and the laws that hold for all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqlore.data import Dataset, Split, leave_one_out, ratio, temporal_sessions
+from seqlore.errors import DataError
+from toys import make_dataset
+
+
+def told(split: Split, sequences) -> dict[str, list[str]]:
+    """User → external items."""
+    return {
+        split.users.external(u): [split.catalog.external(i) for i in row.tolist()]
+        for u, row in zip(sequences.users.tolist(), sequences, strict=True)
+    }
+
+
+def asked(split: Split, cases) -> dict[str, tuple[list[str], str]]:
+    histories = told(split, cases.histories)
+    return {
+        split.users.external(u): (histories[split.users.external(u)], split.catalog.external(int(t)))
+        for u, t in zip(cases.histories.users.tolist(), cases.targets, strict=True)
+    }
+
+
+def test_leave_one_out_by_hand():
+    split = leave_one_out(make_dataset({"u": list("abcd"), "v": list("ab"), "w": ["c"]}))
+    assert told(split, split.train) == {"u": ["a", "b"], "v": ["a"], "w": ["c"]}
+    assert asked(split, split.valid) == {"u": (["a", "b"], "c")}
+    assert asked(split, split.test) == {"u": (["a", "b", "c"], "d"), "v": (["a"], "b")}
+    both = split.with_validation()
+    assert told(both, both.train) == {"u": ["a", "b", "c"], "v": ["a"], "w": ["c"]}
+    assert both.valid is None
+    assert both.how["fitted_on"] == "train+valid"
+    every = split.with_everything()
+    assert told(every, every.train) == {"u": list("abcd"), "v": list("ab"), "w": ["c"]}
+    assert every.test is None
+
+
+def test_ratio_by_hand():
+    split = ratio(make_dataset({"u": [*"abcdefghij"], "v": ["a"]}))
+    assert told(split, split.train) == {"u": [*"abcdefgh"], "v": ["a"]}
+    assert asked(split, split.valid) == {"u": ([*"abcdefgh"], "i")}
+    assert asked(split, split.test) == {"u": ([*"abcdefghi"], "j")}
+    every = split.with_everything()
+    assert told(every, every.train)["u"] == [*"abcdefghij"]
+
+
+def sessions(ends: dict[str, list[tuple[str, int]]]) -> Dataset:
+    rows = [(u, i, t) for u, events in ends.items() for i, t in events]
+    return Dataset.from_frames(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+def test_temporal_sessions_by_hand():
+    data = sessions(
+        {
+            "s1": [("a", 1), ("b", 2)],
+            "s2": [("b", 3), ("c", 30)],  # starts early, ends last: a test session
+            "s3": [("a", 4), ("c", 5)],
+            "s4": [("x", 20), ("a", 21), ("b", 22)],  # x is unknown to training
+            "s5": [("c", 6), ("a", 7)],
+        }
+    )
+    split = temporal_sessions(data, test_fraction=0.4, folds=0, valid_fraction=0.0)
+    assert set(told(split, split.train)) == {"s1", "s3", "s5"}
+    assert asked(split, split.test) == {"s2": (["b"], "c"), "s4": (["a"], "b")}
+    kept = temporal_sessions(data, test_fraction=0.4, folds=0, valid_fraction=0.0, drop_unknown=False)
+    assert asked(kept, kept.test)["s4"] == (["x", "a"], "b")
+    assert len(temporal_sessions(data, test_fraction=0.41, folds=0).test) == 3, "⌈0.41·5⌉ = 3"
+
+
+def test_folds_are_chained_forward():
+    data = sessions({f"s{i:02d}": [("a", i), ("b", i)] for i in range(20)})
+    split = temporal_sessions(data, folds=3, valid_fraction=0.25)
+    times = [
+        (
+            max(f.train.timestamps.max(), f.valid.timestamps.max()),
+            f.test.timestamps.min(),
+            len(f.train) + len(f.valid),
+            len(f.test),
+        )
+        for f in split.folds
+    ]
+    assert times == [(3, 4, 4, 4), (7, 8, 8, 4), (11, 12, 12, 4)]
+    assert all(len(f.valid) == -(-n // 4) for f, n in zip(split.folds, (4, 8, 12), strict=True))
+    assert split.test.timestamps.min() == 16
+
+
+def test_shuffling_touches_ties_only():
+    data = sessions({"u": [("a", 1), ("b", 1), ("c", 1), ("d", 2), ("e", 3), ("f", 3)]})
+    orders = set()
+    for seed in range(80):
+        split = leave_one_out(data, ties="shuffled", seed=seed)
+        (history, last) = asked(split, split.test)["u"]
+        order = [*history, last]
+        assert set(order[:3]) == set("abc")
+        assert order[3] == "d"
+        orders.add("".join(order))
+    assert len(orders) == 12, "3!·2! orders are possible, and 80 seeds find them all"
+    assert asked(leave_one_out(data), leave_one_out(data).test)["u"] == ([*"abcde"], "f")
+
+
+def test_position_decides_before_time_and_unknown_times_tie_with_nothing():
+    frame = pl.DataFrame(
+        {"user_id": ["u"] * 3, "item_id": ["a", "b", "c"], "timestamp": [5, None, None], "position": [2, 0, 1]}
+    )
+    for ties in ("file", "shuffled"):
+        split = leave_one_out(Dataset.from_frames(frame), ties=ties, seed=3)
+        assert asked(split, split.test)["u"] == (["b", "c"], "a")
+
+
+worlds = st.lists(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=9), min_size=3, max_size=12
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(worlds, st.sampled_from(["file", "shuffled"]), st.integers(0, 5))
+def test_no_event_is_lost_or_told_twice(world, ties, seed):
+    data = sessions({f"u{u}": [(f"i{i}", t) for i, t in events] for u, events in enumerate(world)})
+    if all(len(e) < 2 for e in world):
+        return
+    for make in (leave_one_out, ratio):
+        split = make(data, ties=ties, seed=seed)
+        train = set(split.train.rows.tolist())
+        held = [*split.valid.rows.tolist(), *split.test.rows.tolist()]
+        assert len(set(held)) == len(held)
+        assert not train & set(held)
+        assert train | set(held) == set(range(len(data.interactions)))
+        assert sorted(split.with_everything().train.rows.tolist()) == list(range(len(data.interactions)))
+        times = data.interactions["timestamp"].to_numpy()
+        for sequence in (split.train, split.test.histories):
+            for a, b in zip(sequence.offsets[:-1], sequence.offsets[1:], strict=True):
+                assert (np.diff(times[sequence.rows[a:b]]) >= 0).all()
+
+
+def test_what_cannot_be_split_is_refused():
+    with pytest.raises(DataError, match="at least two interactions"):
+        leave_one_out(make_dataset({"u": ["a"], "v": ["b"]}))
+    with pytest.raises(DataError, match="timestamp on every interaction"):
+        temporal_sessions(Dataset.from_frames(pl.DataFrame({"user_id": ["u"], "item_id": ["a"]})))
+    with pytest.raises(DataError, match="not a tie rule"):
+        leave_one_out(make_dataset({"u": ["a", "b"]}), ties="random")  # type: ignore[arg-type]
+
+
+@pytest.mark.realdata
+def test_beauty_has_the_published_counts(beauty: Dataset):
+    split = temporal_sessions(beauty)
+    assert len(split.test) == 4469
+    assert int((split.with_validation().counts() > 0).sum()) == 11_957
+    loo = leave_one_out(beauty)
+    assert len(loo.test) == len(loo.valid) == 22_363
+    assert len(loo.train.items) == 198_502 - 2 * 22_363

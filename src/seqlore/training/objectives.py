@@ -3,8 +3,9 @@
 All take hidden states only where a loss reads them, [M, d], and item representations; item 0 is padding and never
 a class.
 
-Sources: sampled softmax with logQ correction: Bengio & Senécal, 2008 (10.1109/TNN.2007.912312), in the shared-negative
-form of Yi et al., RecSys 2019 (10.1145/3298689.3346996). gBCE: Petrov & Macdonald, RecSys 2023
+Sources: sampled softmax with logQ correction: Bengio & Senécal, 2008 (10.1109/TNN.2007.912312), with negatives shared
+by the batch as in Yi et al., RecSys 2019 (10.1145/3298689.3346996), and with the target uncorrected, which Khrylchenko
+et al., RecSys 2025 (arXiv 2507.09331) found to be the right form. gBCE: Petrov & Macdonald, RecSys 2023
 (10.1145/3604915.3608783).
 The chunked full softmax computes loss and gradients in one visit of each block of logits, so that the [M, N] matrix
 never exists: written out, it costs more time in page faults than in arithmetic.
@@ -12,6 +13,7 @@ never exists: written out, it costs more time in page faults than in arithmetic.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -84,21 +86,22 @@ def sampled_softmax(
     log_q: Tensor,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross-entropy of the target against negatives shared by the batch, each logit less the log of its
-    expected count in the sample, so that the gradient estimates that of the full softmax.
+    """Mean cross-entropy in which S draws, shared by the batch, stand for the rest of the catalogue.
+
+    Σ_{j ≠ t} exp(s_j) is estimated by Σ exp(s_j) / (S·q_j) over the draws j ≠ t, without bias. The target itself is in
+    the sum with certainty and takes no correction; correcting it like a draw, as is often done, favours rare targets.
 
     Args:
         hidden: [M, d]. positive: [M, d], vectors of ``targets`` [M]. negative: [S, d], vectors of ``sampled`` [S],
             drawn with replacement from q. log_q: [N + 1], log q of each item. bias: [N + 1] or None.
     """
-    own = (hidden * positive).sum(1) - log_q[targets]
-    others = torch.mm(hidden, negative.T) - log_q[sampled]
+    own = (hidden * positive).sum(1)
+    offset = -log_q[sampled] - math.log(len(sampled))
     if bias is not None:
-        own, others = own + bias[targets], others + bias[sampled]
-    # A target drawn as its own negative would be pushed down by the very step that pulls it up.
+        own, offset = own + bias[targets], offset + bias[sampled]
+    others = torch.addmm(offset, hidden, negative.T)  # [M, S]
     others = others.masked_fill(targets[:, None] == sampled, -torch.inf)
-    others = others - torch.log(torch.tensor(float(len(sampled))))
-    return (torch.logsumexp(torch.cat([own[:, None], others], 1), 1) - own).mean()
+    return (torch.logaddexp(own, others.logsumexp(1)) - own).mean()
 
 
 def binary(

@@ -63,9 +63,7 @@ class Block(nn.Module):
         super().__init__()
         self.pre_norm = pre_norm
         self.attention = Attention(width, heads, dropout)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width)
-        )
+        self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.GELU(), Dropout(dropout), nn.Linear(inner, width))
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 

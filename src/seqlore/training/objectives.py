@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Logits in one block. 3 M floats (12 MB) ran fastest on CPU; on a GPU larger blocks fill the device.
-CPU_BLOCK, GPU_BLOCK = 3 << 20, 1 << 28
+#: Logits in one block. One to three million ran fastest on CPU; on a GPU larger blocks fill the device.
+CPU_BLOCK, GPU_BLOCK = 2 << 20, 1 << 28
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -31,32 +31,38 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         m, n = len(hidden), len(table)
         rows = max(16, min(m, (CPU_BLOCK if hidden.device.type == "cpu" else GPU_BLOCK) // n))
-        weights = table.to(hidden.dtype)
+        # Under autocast the products run in its type; the sums over blocks stay in that of the parameters.
+        kind, dtype = hidden.device.type, hidden.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        states, weights = hidden.to(dtype), table.to(dtype)
         grad_hidden = torch.empty_like(hidden)
         grad_table = torch.zeros_like(table)
         grad_bias = None if bias is None else torch.zeros_like(bias)
         # Two buffers serve all blocks: an allocation a block would go back to the system and fault in again.
-        logits_buffer = torch.empty(min(rows, m), n, dtype=hidden.dtype, device=hidden.device)
+        logits_buffer = torch.empty(min(rows, m), n, dtype=dtype, device=hidden.device)
         share_buffer = torch.empty_like(logits_buffer)
+        ones = torch.ones(1, len(logits_buffer), dtype=dtype, device=hidden.device)
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, m, rows):
-            h, target = hidden[start : start + rows], targets[start : start + rows, None]
+            h, target = states[start : start + rows], targets[start : start + rows, None]
             logits, share = logits_buffer[: len(h)], share_buffer[: len(h)]
             if bias is None:
                 torch.mm(h, weights.T, out=logits)
             else:
-                torch.addmm(bias.to(h.dtype), h, weights.T, out=logits)
+                torch.addmm(bias.to(dtype), h, weights.T, out=logits)
             torch.softmax(logits, 1, out=share)
             own = share.gather(1, target)
             loss -= own.float().clamp_min(1e-38).log().sum()
             share.scatter_(1, target, own - 1)  # softmax − one-hot: the gradient by the logits
-            torch.mm(share, weights, out=grad_hidden[start : start + rows])
-            if grad_table.dtype == h.dtype:
+            if dtype == grad_table.dtype:
+                torch.mm(share, weights, out=grad_hidden[start : start + rows])
                 grad_table.addmm_(share.T, h)
             else:
+                grad_hidden[start : start + rows] = torch.mm(share, weights)
                 grad_table += torch.mm(share.T, h)
             if grad_bias is not None:
-                grad_bias += share.sum(0)
+                grad_bias += torch.mm(ones[:, : len(h)], share)[0]
         ctx.save_for_backward(grad_hidden, grad_table, grad_bias)
         ctx.count = m
         return loss / m

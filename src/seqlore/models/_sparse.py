@@ -111,7 +111,7 @@ def largest(matrix: csr_array, k: int) -> Mask:
 
 
 def product(left: csr_array, right: csr_array) -> csr_array:
-    """``left @ right``. Which entries it holds, and their order, depends on where the factors have entries alone."""
+    """``left @ right``. Between positive factors, the places of its entries depend on those of the factors alone."""
     return csr_array(left @ right)
 
 

@@ -7,7 +7,7 @@ are in use (M. Renda and U. Straccia, "Web metasearch: rank vs. score based rank
 
     zscore      (s − mean) / standard deviation over the catalogue
     minmax      (s − min) / (max − min)
-    softmax     exp(s) / Σ exp(s), for models whose scores are log-probabilities or nearly so
+    softmax     exp(s) / Σ exp(s), for scores that are logits; of sums of evidence it leaves one item
     reciprocal  1 / (60 + rank) within the first ``depth`` (G. Cormack et al., SIGIR 2009, 10.1145/1571941.1572114)
 
 An item for which a model has no evidence (−∞) counts as zero, or as the lowest score of that history where this is

@@ -12,11 +12,16 @@ session. All four are one model with different defaults.
 
 Deliberate choices, where the paper and the two public implementations differ or are silent:
 
+* ``VSKNN`` divides by the session's length (cosine), which does better on Beauty than the paper's dot product, and
+  weighs listed items by idf, as both implementations can; its decay is harmonic, the paper's linear.
 * An item that recurs in a history counts once, at its latest place; items that training never saw are skipped, and
   places are counted among those that remain.
 * "random" sampling prefers sessions in one order drawn at fit time and not anew for each history, so that equal
   histories get equal lists. Ties between neighbours go to the session that sampling prefers.
 * idf(i) = 1 + idf_weighting · ln(sessions / sessions with i).
+* Sessions fade by their distance from the newest one and not from the history, which changes no order, so that a
+  history needs no timestamps.
+* Where places are weighed, a history is cut to its latest 500 items.
 * The session from which a history comes may be in the memory (leave-one-out). It is not excluded, as nothing marks
   it: it can add evidence for items of the history alone, which are masked, and costs one of the k places.
 * A list holds items with evidence only, so it may be short. A history without any gets the popular items.
@@ -54,7 +59,7 @@ from seqlore.recommender import ScoringRecommender
 
 #: Pairs of history and candidate session that are held at once: 4 M take some 100 MB.
 PAIRS = 1 << 22
-#: The latest shared item is found among this many items: 4^-500 is about the smallest float64.
+#: The latest shared item is found among this many: 4^-500 is near the smallest float64.
 LONGEST = 500
 DAY = 86_400.0
 
@@ -144,7 +149,7 @@ class SKNN(ScoringRecommender):
         self._postings = postings
         self._discount = np.ones(len(memory))
         if config.half_life is not None:
-            self._discount = np.exp2((newest - newest.max()) / (DAY * config.half_life))
+            self._discount = np.exp2(np.maximum((newest - newest.max()) / (DAY * config.half_life), -1000.0))
         if config.sequential_filter:
             first = np.flatnonzero(np.diff(memory.row_ids) == 0)
             pairs = (memory.items[first], memory.items[first + 1])

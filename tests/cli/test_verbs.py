@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import seqlore as sl
+from seqlore.cli._common import print_table
 
 RECIPE = """
 name = "tiny"
@@ -185,6 +186,11 @@ def test_doctor_waits_for_nobody(cli: Callable, monkeypatch: pytest.MonkeyPatch)
     assert found["torch"]["ok"]
     assert not found["hub"]["ok"]
     assert "all-MiniLM-L6-v2" in found["encoder"]["found"]
+
+
+def test_a_title_may_look_like_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("title", "n"), [("[red] nail [/] polish", 0.5)])
+    assert "[red] nail [/] polish  0.5000" in capsys.readouterr().out
 
 
 def test_the_demonstration_is_the_recipe_of_the_repository() -> None:

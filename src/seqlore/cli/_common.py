@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], numeric: 
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
+    console = Console()
+    console.width = console.width if console.is_terminal else 200  # a file or a pipe has no edge
+    console.print(table)
 
 
 def split_settings(protocol: str, ties: str, seed: int) -> SplitSettings:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,22 @@ def test_a_model_that_cannot_be_loaded_is_one_clear_sentence(tiny_model: Path, t
     (copy / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ConfigError, match=r"^encoder '.*model' cannot be loaded: [^\n]+$"):
         SentenceEncoder(str(copy)).encode(["x"])
+
+
+def test_a_model_of_plain_word_vectors(tiny_model: Path, tmp_path: Path) -> None:
+    """Its tokenizer is another, it has no limit of length, and no token stands for an empty text."""
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        from sentence_transformers.models import StaticEmbedding
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    weights = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 6)).astype(np.float32)
+    words = StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[words], device="cpu").save_pretrained(str(tmp_path / "words"))
+    encoder = SentenceEncoder(str(tmp_path / "words"), tokens=60)
+    np.testing.assert_allclose(encoder.encode(TEXTS), reference(tmp_path / "words", TEXTS), atol=1e-5)
+    assert encoder.identity != SentenceEncoder(str(tiny_model)).identity
 
 
 def test_through_the_store(tiny_model: Path, tmp_path: Path) -> None:

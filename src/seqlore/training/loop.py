@@ -178,7 +178,7 @@ class _State:
         self.history: list[dict[str, Any]] = []
         self.steps = 0
         self.best: dict[str, Tensor] = {}
-        self.weights = [p for p in net.parameters() if p.requires_grad]
+        self.weights: list[Tensor] = [p for p in net.parameters() if p.requires_grad]
         self.mean = [p.detach().clone() for p in self.weights] if config.ema_decay else []
 
     @torch.no_grad()

@@ -23,6 +23,8 @@ LINE, BRAND, VALUE = 0.3, 0.2, 1.0
 #: Routine: how much the type just bought is due again, beside 1 for each type that follows it, and what is left of
 #: that after a step.
 AGAIN, MEMORY = 2.0, 0.5
+#: Season: what it adds to the liking of a type that sells in one season only, and of such a scent.
+SEASON_TYPE, SEASON_SCENT = 0.8, 0.7
 #: Share of a taste that comes from the persona (of its standard deviation).
 SHARED = 0.7
 
@@ -74,7 +76,7 @@ def _timeline(rng: np.random.Generator, config: ShopConfig, n: int) -> tuple[NDA
 def shop(
     rng: np.random.Generator, config: ShopConfig, world: World, personas: Floats, n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], texts.Verdicts]:
-    """``n`` shoppers from first event to last: (shopper [m], seconds since the opening [m], verdicts), in that order.
+    """``n`` shoppers, all their events: (shopper [m], seconds since the opening [m], verdicts), by shopper and time.
 
     Args: personas: float32 [P, K]; each shopper has one.
 
@@ -105,7 +107,7 @@ def shop(
         summer = -np.cos(2 * np.pi * (now / DAY % 365.25) / 365.25).astype(np.float32)  # −1 at New Year
         seen = _consider(rng, config, world, taste[:, types], routine[:a], summer, now // DAY)  # [a, C]
         parts = _fit(world, taste, seen)  # [a, C, 6]
-        utility = config.taste * parts.sum(-1) + w.season_value[world.values[seen, 0]] * summer[:, None] * 0.7
+        utility = config.taste * parts.sum(-1) + SEASON_SCENT * w.season_value[world.values[seen, 0]] * summer[:, None]
         known = last[:a, None]
         same = world.values[seen] == world.values[known]
         alike = (
@@ -130,6 +132,7 @@ def shop(
     done = item >= 0
     item, fit = item[done], fit[done]
     shopper = np.repeat(np.arange(n), lengths[np.argsort(order)])[done]
+    # Scaled so that the mean is near four stars, with some of each.
     pleasure = 0.55 * (fit.sum(1) - 1.0) + 0.4 * world.quality[item] + rng.normal(0, 0.45, len(item))
     rating = np.clip(np.rint(3.9 + pleasure), 1, 5).astype(np.int64)
     return shopper, times[done], texts.Verdicts(item, rating, fit)
@@ -152,7 +155,7 @@ def _consider(
     a, c = len(liking), config.consideration
     day = np.minimum(day, config.days - 1)
     ends = world.launched[:, day].T  # [a, T]
-    weight = np.exp(liking + 0.8 * w.season_type * summer[:, None]) * (1 + config.routine * routine)
+    weight = np.exp(liking + SEASON_TYPE * w.season_type * summer[:, None]) * (1 + config.routine * routine)
     weight = np.cumsum(weight * (world.upto[ends] - world.upto[world.begin]), axis=1, dtype=np.float64)
     weight /= weight[:, -1:]
     # Stratified draws: C types of each row in ascending order, by one search over all rows laid end to end.
@@ -160,9 +163,10 @@ def _consider(
     rows = np.arange(a)[:, None]
     types = np.searchsorted((weight + rows).ravel(), strata + rows, "right") - rows * len(w.types)
     types = np.minimum(types, len(w.types) - 1)
-    low, high = world.upto[world.begin[types]], world.upto[ends[rows, types]]
+    end = ends[rows, types]
+    low, high = world.upto[world.begin[types]], world.upto[end]
     at = np.searchsorted(world.upto, low + rng.random((a, c)) * (high - low), "right") - 1
-    return world.shelf[np.minimum(at, len(world) - 1)]
+    return world.shelf[np.minimum(at, end - 1)]  # a draw that rounds up to ``high`` must not reach the next type
 
 
 def _fit(world: World, taste: Floats, seen: NDArray[np.int64]) -> Floats:

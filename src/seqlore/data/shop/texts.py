@@ -212,7 +212,7 @@ class ReviewWriter:
         happy = star >= 3
         one = np.where(happy, np.where(liked, praise, plain), np.where(missed, blame, plain))
         two = np.select(
-            [(star == 4) & also, (star == 3) & missed & (v.fit[rows, worst] < -0.6), (star == 2) & liked],
+            [(star == 4) & also, (star == 3) & (v.fit[rows, worst] < -0.6), (star == 2) & liked],
             [more, blame, praise],
             0,
         )

@@ -171,3 +171,11 @@ def test_without_validation_cases_it_takes_exactly_its_epochs(split: Split):
 def test_bad_settings_are_one_sentence():
     with pytest.raises(ConfigError, match="dropout"):
         model_class("SASRec")(dropout=1.5)
+
+
+def test_any_accuracy_can_be_monitored_and_nothing_else(split: Split):
+    model = model_class("SASRec")(**SMALL, monitor="mrr@5").fit(split)
+    assert "mrr@5" in model.about["valid"]
+    for bad, message in (("ndgc@10", "did you mean 'ndcg'"), ("ndcg", "no cut-off"), ("coverage@10", "one of hr")):
+        with pytest.raises(ConfigError, match=message):
+            model_class("SASRec")(monitor=bad)

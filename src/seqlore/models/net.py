@@ -17,12 +17,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
-from seqlore.evaluation import metrics
+from seqlore.errors import ConfigError
+from seqlore.evaluation import metrics, parse_metric
+from seqlore.evaluation.report import ACCURACY
 from seqlore.models.items import item_table, text_start
 from seqlore.recommender import ScoringRecommender
 from seqlore.text.source import TextInit
@@ -59,6 +61,17 @@ class NetConfig(TrainConfig):
         "all", description="Whether the older events of long histories are trained on."
     )
     valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
+
+    @field_validator("monitor")
+    @classmethod
+    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
+        try:
+            kind, _ = parse_metric(monitor)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        if kind not in ACCURACY:
+            raise ValueError(f"a net is stopped by one of {', '.join(ACCURACY)}")
+        return monitor
 
 
 class SequenceNet(nn.Module):
@@ -189,10 +202,12 @@ class NetRecommender(ScoringRecommender):
         }
 
     def validate(self, cases: Cases) -> dict[str, float]:
-        """HR and NDCG at 10 and 20 on ``cases``, with the net as it stands."""
-        position = metrics.positions(self.rank(cases.histories, 20).items, cases.targets)
-        measures = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg}
-        return {f"{m}@{k}": float(f(position, k).mean()) for k in (10, 20) for m, f in measures.items()}
+        """HR and NDCG at 10 and 20, and the monitored metric, on ``cases``, with the net as it stands."""
+        kind, cut = parse_metric(self.config.monitor)
+        wanted = sorted({("hr", 10), ("ndcg", 10), ("hr", 20), ("ndcg", 20), (kind, cut)})
+        longest = max(k for _, k in wanted)
+        position = metrics.positions(self.rank(cases.histories, longest).items, cases.targets)
+        return {f"{name}@{k}": float(ACCURACY[name](position, k).mean()) for name, k in wanted}
 
     def _encode(self, histories: Sequences, step: Callable[[Tensor, Tensor], Tensor], width: int) -> Tensor:
         """``step(items, lengths)`` over batches of like length; a history without known items gives a zero row."""

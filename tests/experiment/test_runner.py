@@ -18,6 +18,7 @@ from seqlore.errors import DataError
 from seqlore.experiment import Recipe, model_folder, refit, run
 from seqlore.experiment.journal import Journal
 from seqlore.experiment.leaderboard import bootstrap
+from seqlore.experiment.screen import Screen
 from seqlore.experiment.trial import PeakMemory, chosen_on_validation, text_sources
 from seqlore.models import Blend, Markov, MostPopular, SASRec  # type: ignore[attr-defined]
 
@@ -132,6 +133,33 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
     assert again["rows"] == board["rows"]
 
 
+def test_a_net_that_was_killed_ends_as_it_would_have(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "dataset": {"path": str(shop)},
+        "evaluation": {"at": [10]},
+        "models": [{"model": "SASRec", "settings": NET}],
+    }
+    recipe = Recipe.parse(settings, "test")
+    with monkeypatch.context() as patched:
+
+        def killed(self: Screen, row: dict) -> None:
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+
+        patched.setattr(Screen, "epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, out=tmp_path / "killed")
+    seen: list[int] = []
+    monkeypatch.setattr(Screen, "epoch", lambda self, row: seen.append(row["epoch"]))
+    row = run(recipe, out=tmp_path / "killed").board["rows"][0]
+    assert seen == [3], "the first two were not trained again"
+    whole = run(recipe, out=tmp_path / "whole").board["rows"][0]
+    assert row["metrics"] == whole["metrics"]
+    assert row["runs"] == whole["runs"]
+
+
 def test_only_what_changed_is_fitted_again(recipe: Recipe, tmp_path: Path, fits: dict[str, int]) -> None:
     run(recipe, out=tmp_path)
     run(recipe, out=tmp_path, set=["models.Markov.settings.window=2"])
@@ -186,9 +214,11 @@ def test_when_all_fail_there_is_a_board_and_no_winner(
     def broken(self: sl.Recommender, split: Split) -> None:
         raise DataError("no")
 
+    run(recipe, out=tmp_path, only=["Markov"])
     monkeypatch.setattr(Markov, "_fit", broken)
-    result = run(recipe, out=tmp_path, only=["Markov"])
+    result = run(recipe, out=tmp_path, only=["Markov"], resume=False)
     assert result.board["winner"] is None
+    assert not (tmp_path / "model.json").exists(), "that of an earlier winner"
     assert result.failed == {"Markov": "no"}
     assert result.table["error"].to_list() == ["no", "no"]
     with pytest.raises(DataError, match="neither a model folder nor a run folder"):
@@ -237,6 +267,11 @@ def test_fitted_on_validation_too_for_as_many_epochs_as_it_found_best(shop: Path
     assert final.about["split"]["fitted_on"] == "everything"
     assert final.about["epochs"] == best
     assert refit(tmp_path, tmp_path / "again").about["epochs"] == best
+
+    written = (tmp_path / "models" / "SASRec--file--0--everything" / "config.json").stat().st_mtime_ns
+    board = run(Recipe.parse(settings, "test"), out=tmp_path).board
+    assert board["winner"]["refitted"] == "models/SASRec--file--0--everything"
+    assert model_folder(tmp_path).joinpath("config.json").stat().st_mtime_ns == written, "not fitted a third time"
 
 
 def test_a_dataset_that_is_not_there(recipe: Recipe, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seqlore.data import Dataset
 from seqlore.data.statistics import statistics
 from seqlore.evaluation import Report, compare_all, parse_metric, summarise
-from seqlore.experiment.journal import now, write_json, write_text
+from seqlore.experiment.journal import Key, now, write_json, write_text
 from seqlore.experiment.recipe import Recipe
 from seqlore.experiment.trial import Trial, text_sources
 from seqlore.version import __version__
@@ -39,8 +39,7 @@ def build(recipe: Recipe, dataset: Dataset, outcome: Outcome, folder: Path) -> d
             if trial.ties == ties:
                 groups.setdefault(trial.entry.label, []).append((trial, record))
         reports = {label: _reports(group, folder) for label, group in groups.items()}
-        spans = _intervals(reports)
-        part = [_row(recipe, group, reports[label], spans.get(label, {})) for label, group in groups.items()]
+        part = [_row(recipe, group, reports[label]) for label, group in groups.items()]
         rows += sorted(part, key=lambda row: -row["metrics"].get(metric, {}).get("mean", -1.0))
         comparisons += _comparisons(recipe, ties, reports)
     return {
@@ -64,19 +63,12 @@ def _reports(group: Outcome, folder: Path) -> list[Report]:
     ]
 
 
-def _intervals(reports: dict[str, list[Report]]) -> dict[str, dict[str, tuple[float, float]]]:
-    """Label → metric → 95 % interval of the mean over cases, seeds averaged; coverage, which no case has, has none."""
-    columns: dict[tuple[str, str], Floats] = {}
-    for label, group in reports.items():
-        for name in group[0].metrics if group else ():
-            if "@" in name and parse_metric(name)[0] != "coverage":
-                columns[label, name] = np.mean([report.case_metric(name) for report in group], axis=0)
-    if not columns:
-        return {}
-    spans: dict[str, dict[str, tuple[float, float]]] = {}
-    for (label, name), span in zip(columns, bootstrap(np.stack(list(columns.values()), axis=1)), strict=True):
-        spans.setdefault(label, {})[name] = (float(span[0]), float(span[1]))
-    return spans
+def _intervals(reports: list[Report]) -> dict[str, tuple[float, float]]:
+    """Metric → 95 % interval of the mean over cases, seeds averaged; coverage, which no case has, has none."""
+    names = [name for name in reports[0].metrics if "@" in name and parse_metric(name)[0] != "coverage"]
+    values = [np.mean([report.case_metric(name) for report in reports], axis=0) for name in names]
+    spans = bootstrap(np.stack(values, axis=1))
+    return {name: (float(low), float(high)) for name, (low, high) in zip(names, spans, strict=True)}
 
 
 def bootstrap(values: Floats, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Floats:
@@ -118,9 +110,7 @@ def _comparisons(recipe: Recipe, ties: str, reports: dict[str, list[Report]]) ->
     ]
 
 
-def _row(
-    recipe: Recipe, group: Outcome, reports: list[Report], spans: dict[str, tuple[float, float]]
-) -> dict[str, Any]:
+def _row(recipe: Recipe, group: Outcome, reports: list[Report]) -> dict[str, Any]:
     trial, entry = group[0][0], group[0][0].entry
     records = [record for _, record in group if "error" not in record]
     errors = [f"seed {t.seed}: {r['error']}" if len(group) > 1 else r["error"] for t, r in group if "error" in r]
@@ -133,10 +123,8 @@ def _row(
         "split": dict(trial.split.how),
         "fit_on": entry.fit_on,
         "seeds": [record["seed"] for record in records],
-        "metrics": _metrics(reports, recipe.evaluation.metric, spans),
-        "valid": {
-            name: _mean([r["valid"] for r in records], name) for name in (records[0]["valid"] if records else ())
-        },
+        "metrics": _metrics(reports, recipe.evaluation.metric),
+        "valid": _validation(records),
         "published": published,
         "published_source": recipe.published_source if published else None,
         "fit_seconds": _mean(records, "fit_seconds"),
@@ -152,10 +140,10 @@ def _row(
     }
 
 
-def _metrics(reports: list[Report], best_by: str, spans: dict[str, tuple[float, float]]) -> dict[str, dict[str, Any]]:
+def _metrics(reports: list[Report], best_by: str) -> dict[str, dict[str, Any]]:
     if not reports:
         return {}
-    summary = summarise(reports, best_by)
+    summary, spans = summarise(reports, best_by), _intervals(reports)
     return {
         name: {
             "mean": mean,
@@ -168,8 +156,9 @@ def _metrics(reports: list[Report], best_by: str, spans: dict[str, tuple[float, 
     }
 
 
-def _validated(records: list[dict[str, Any]]) -> list[str]:
-    return list(records[0]["valid"]) if records else []
+def _validation(records: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over seeds of the metrics on validation cases; none where the split has no such cases."""
+    return {name: stats.fmean(r["valid"][name] for r in records) for name in (records[0]["valid"] if records else ())}
 
 
 def _mean(records: list[dict[str, Any]], name: str) -> float | None:
@@ -195,6 +184,11 @@ def _winner(recipe: Recipe, outcome: Outcome) -> dict[str, Any] | None:
     return {**chosen, "metric": f"validation {metric}, mean over seeds and tie rules", "value": scored[label]}
 
 
+def key(record: dict[str, Any]) -> Key:
+    """(label, ties, seed) of a record, or of the winner."""
+    return record["label"], record["ties"], record["seed"]
+
+
 def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
     """Everything on which the figures depend, and where they were made."""
     numbers = statistics(dataset)
@@ -214,7 +208,6 @@ def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, Any]
         "machine": machine(),
         "versions": {name: version(name) for name in ("torch", "numpy", "polars", "scikit-learn", "accelerate")}
         | {"python": platform.python_version()},
-        "command": f"seqlore run {recipe.name}.toml",
     }
 
 

@@ -18,7 +18,7 @@ from seqlore.experiment.journal import Journal
 from seqlore.experiment.recipe import Recipe
 from seqlore.experiment.screen import Screen
 from seqlore.experiment.trial import Trial, text_sources
-from seqlore.experiment.winner import crown, model_folder
+from seqlore.experiment.winner import crown, model_folder, refit_winner
 from seqlore.recommender import Recommender, load
 from seqlore.report import write_report
 from seqlore.text import TextSource
@@ -92,11 +92,13 @@ def run(
         outcome = _carry_out(trials, wanted, resume, journal, screen)
         screen.say("leaderboard, tests and report")
         board = leaderboard.build(recipe, dataset, outcome, folder)
-        if board["winner"]:
-            winner = next(t for t in trials if t.key == tuple(board["winner"][k] for k in ("label", "ties", "seed")))
-            crown(winner, board, recipe.refit_winner, screen)
-    leaderboard.write(board, folder)
-    write_report(folder)
+        leaderboard.write(board, folder)
+        winner = next((t for t in trials if board["winner"] and t.key == leaderboard.key(board["winner"])), None)
+        crown(winner, board["winner"], folder)
+        write_report(folder)
+        if winner is not None and recipe.refit_winner:
+            refit_winner(winner, board["winner"], screen)
+            leaderboard.write(board, folder)
     result = RunResult(folder, board)
     journal.write("end", rows=len(board["rows"]), failed=result.failed)
     return result
@@ -111,6 +113,8 @@ def _carry_out(
     for trial in trials:
         record = earlier.get(trial.key)
         fresh = trial.entry.label in wanted and not resume
+        if fresh:
+            trial.forget()
         if record is not None and record["judged"] == trial.judged and not fresh:
             done[trial.key] = record
         elif trial.entry.label in wanted:

@@ -136,7 +136,7 @@ class Trial:
             if earlier is None:
                 model, record = self._fit(progress)
             else:
-                names = ("model_folder", "log", "epochs", "best_epoch", "parameters", "fit_seconds")
+                names = ("model_folder", "log", "epochs", "best_epoch", "parameters", "fit_seconds", "peak_memory_mb")
                 model, record = load(self.folder / earlier["model_folder"]), {name: earlier[name] for name in names}
                 record["valid"] = self._judge_valid(model)
             started = time.perf_counter()
@@ -154,14 +154,13 @@ class Trial:
             **record,
             "cases": f"cases/{self.stem}.parquet",
             "evaluate_seconds": seconds,
-            "peak_memory_mb": memory.mb,
+            "peak_memory_mb": max(memory.mb, record.get("peak_memory_mb", 0.0)),
             "metrics": report.metrics,
             "about": report.about,
         }
 
     def _fit(self, progress: EpochProgress | None) -> tuple[Recommender, dict[str, Any]]:
-        log = self.folder / "logs" / f"{self.stem}.jsonl"
-        checkpoint = self.folder / "checkpoints" / f"{self.stem}-{self.fitted}"
+        log, checkpoint = self.folder / "logs" / f"{self.stem}.jsonl", self._checkpoint
         if not checkpoint.is_dir():
             log.unlink(missing_ok=True)  # of earlier settings
         started = time.perf_counter()
@@ -176,10 +175,7 @@ class Trial:
             model = fit(again, self.split.with_validation(), progress=progress)
             seconds += time.perf_counter() - started
         folder = model.save(self.folder / "models" / self.stem)
-        for old in checkpoint.parent.glob(f"{self.stem}-*"):  # also those of earlier settings
-            shutil.rmtree(old)
-        with contextlib.suppress(OSError):  # others are still in it, or it was never made
-            checkpoint.parent.rmdir()
+        self.forget()
         return model, {
             "model_folder": str(folder.relative_to(self.folder)),
             "log": str(log.relative_to(self.folder)) if log.is_file() else None,
@@ -189,6 +185,18 @@ class Trial:
             "fit_seconds": seconds,
             "valid": valid,
         }
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / f"{self.stem}-{self.fitted}"
+
+    def forget(self) -> None:
+        """Remove what an unfinished fit left behind, also one with earlier settings."""
+        folder = self._checkpoint.parent
+        for old in folder.glob(f"{self.stem}-*"):
+            shutil.rmtree(old)
+        with contextlib.suppress(OSError):  # others are still in it, or it was never made
+            folder.rmdir()
 
     def _judge(self, model: Recommender, on: Literal["test", "valid"]) -> Report:
         return evaluate(model, self.split, on=on, name=self.entry.label, seed=self.seed, **self._rules)

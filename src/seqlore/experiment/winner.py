@@ -37,18 +37,31 @@ def model_folder(folder: str | Path) -> Path:
     return chosen
 
 
-def crown(winner: Trial, board: dict[str, Any], refit_it: bool, screen: Screen) -> None:
-    """Write ``model.json``, which names the winner's folder, and ``examples.json``; refit the winner if asked."""
-    chosen = board["winner"]
-    model = load(winner.folder / chosen["model_folder"])
-    write_json(winner.folder / "examples.json", _examples(model, winner))
-    if refit_it:
+def crown(winner: Trial | None, chosen: dict[str, Any] | None, folder: Path) -> None:
+    """Write ``model.json``, which names the winner's folder, and ``examples.json``; remove those of an earlier winner.
+
+    Args: winner, chosen: the trial, and ``winner`` of the leaderboard; None where there is none.
+    """
+    for name in ("model.json", "examples.json"):
+        (folder / name).unlink(missing_ok=True)
+    if winner is None or chosen is None:
+        return
+    write_json(folder / "examples.json", _examples(load(folder / chosen["model_folder"]), winner))
+    write_json(folder / "model.json", {"folder": chosen["model_folder"]})
+
+
+def refit_winner(winner: Trial, chosen: dict[str, Any], screen: Screen) -> None:
+    """Fit the winner once more on everything, unless that was done, and let ``model.json`` and ``chosen`` name it."""
+    name = f"models/{winner.stem}--everything"
+    folder = winner.folder / name
+    if not (folder / "config.json").is_file() or load(folder).about.get("refit_of") != winner.fitted:
         screen.begin(f"{chosen['label']} once more, on everything")
-        again = winner.entry.build(winner.seed, **chosen_on_validation(model))
+        again = winner.entry.build(winner.seed, **chosen_on_validation(load(winner.folder / chosen["model_folder"])))
         model = fit(again, winner.split.with_everything(), progress=screen.epoch)
-        chosen["refitted"] = f"models/{winner.stem}--everything"
-        model.save(winner.folder / chosen["refitted"])
-    write_json(winner.folder / "model.json", {"folder": chosen.get("refitted", chosen["model_folder"])})
+        model.about["refit_of"] = winner.fitted
+        model.save(folder)
+    chosen["refitted"] = name
+    write_json(winner.folder / "model.json", {"folder": name})
 
 
 def _examples(model: Recommender, trial: Trial, n: int = 6, k: int = 10) -> list[dict[str, Any]]:

@@ -18,8 +18,19 @@ demo: $(STAMP)  ## The whole way on a simulated shop; writes demo/report.html
 test: $(STAMP)  ## Every test; style and types are tests too
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2
 
-bench: $(STAMP)  ## Speed and memory; each script says what it measures
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+# The benchmarks read a dataset folder: make bench DATA=data/beauty. Without one they make a shop of that size.
+DATA ?= build/bench-data
+
+bench: $(STAMP) $(DATA)/interactions.parquet  ## Speed and memory, one JSON object a measurement
+	$(BIN)/python benchmarks/evaluate.py $(DATA)
+	$(BIN)/python benchmarks/sknn.py $(DATA)
+	$(BIN)/python benchmarks/encode.py $(DATA)
+	for net in SASRec GRU4Rec BERT4Rec; do $(BIN)/python benchmarks/nets.py $(DATA) --model $$net --epochs 3 || exit 1; done
+	$(BIN)/python benchmarks/million.py
+	@echo "Beside RecBole: benchmarks/recbole_peer.py says how to run it."
+
+build/bench-data/interactions.parquet: | $(STAMP)
+	$(BIN)/seqlore data simulate --users 22000 --items 12000 --interactions-per-user 9 --out build/bench-data --overwrite
 
 check: $(STAMP)  ## Style and types only
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -1,6 +1,6 @@
 """RecBole 1.2.1 on the same data, for comparison: seconds, peak memory and test NDCG@10 after each epoch.
 
-Run it with a Python that has RecBole (it needs ``setuptools<80`` and ``pandas<3`` beside it), not with Seqlore's:
+Run it with a Python that has RecBole (it needs ``setuptools<80``, ``pandas<3`` and pyarrow), not with Seqlore's:
 
     python benchmarks/recbole_peer.py DATASET_FOLDER --model SASRec --epochs 3
 

@@ -1,0 +1,1 @@
+"""Language models that recommend, rate and explain."""

@@ -5,29 +5,25 @@ and as long as the server asks for. What is added here: batches of bounded size,
 that each vector carries, and errors in one sentence. A batch is stored as soon as it is there, so nothing that was
 paid for is asked for again.
 
-The key comes from the argument or the environment and goes nowhere else: ``OPENAI_API_KEY`` to OpenAI, or to the
-address in ``OPENAI_BASE_URL``; to any other address only ``SEQLORE_API_KEY``, because a recipe that names a stranger's
-server must not be given a key that was meant for OpenAI.
+Which key goes to which address is said in :mod:`seqlore.text.server`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlore.errors import ConfigError, DataError, MissingExtraError, SeqloreError
+from seqlore.errors import ConfigError, DataError
 from seqlore.text.encoder import gather
+from seqlore.text.server import Server
 
 if TYPE_CHECKING:
     import openai
 
-OFFICIAL = "https://api.openai.com/v1"
 #: Limits of one request: texts, and characters of all of them (OpenAI allows 2,048 texts and 300,000 tokens).
 TEXTS, CHARACTERS = 256, 200_000
 
@@ -60,19 +56,9 @@ class OpenAIEncoder:
         """
         if not model:
             raise ConfigError("encoder 'openai:' names no model: write openai:MODEL, say openai:text-embedding-3-small")
-        usual = (os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
-        self.base_url = (base_url or usual).rstrip("/")
-        address = urlsplit(self.base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise ConfigError(f"encoder openai:{model}: the server's address must begin with http:// or https://")
-        if address.username or address.password or address.query:
-            raise ConfigError(f"encoder openai:{model}: no key in the server's address: set SEQLORE_API_KEY instead")
-        variable = "OPENAI_API_KEY" if self.base_url in (usual, OFFICIAL) else "SEQLORE_API_KEY"
-        self._key = api_key or os.environ.get(variable) or ""
-        if not self._key and self.base_url == OFFICIAL:
-            raise ConfigError(f"encoder openai:{model}: OpenAI needs a key; set the environment variable {variable}")
+        self._server = Server(f"encoder openai:{model}", base_url, api_key)
+        self.base_url = self._server.base_url
         self.model, self.dimensions, self.retries, self.timeout = model, dimensions, retries, timeout
-        self._variable = variable
 
     @property
     def identity(self) -> str:
@@ -109,51 +95,26 @@ class OpenAIEncoder:
 
     @cached_property
     def _client(self) -> openai.OpenAI:
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingExtraError(
-                "text vectors from a server need the openai client: pip install 'seqlore[llm]'"
-            ) from error
-        # The client insists on some key, even for a server that asks for none.
-        return openai.OpenAI(
-            api_key=self._key or "none", base_url=self.base_url, max_retries=self.retries, timeout=self.timeout
-        )
+        return self._server.client("text vectors from a server", retries=self.retries, timeout=self.timeout)
 
     def _ask(self, texts: list[str]) -> NDArray[np.float32]:
         """One request: float32 [n, d]."""
         client = self._client
         import openai
 
-        where = f"encoder openai:{self.model} at {self.base_url}"
         wish = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        data: list[openai.types.Embedding] = []
+        found, failure = dict[int, list[float]](), None
         try:
-            answer = client.embeddings.create(model=self.model, input=texts, **wish)  # type: ignore[arg-type]
-            found = {each.index: each.embedding for each in answer.data}
-        except (openai.AuthenticationError, openai.PermissionDeniedError):
-            raise ConfigError(f"{where}: the server refuses the key; set {self._variable} to a valid one") from None
-        except openai.NotFoundError:
-            raise ConfigError(f"{where}: the server knows no such model or path; check the name and /v1") from None
-        except openai.APIStatusError as error:
-            if error.status_code >= 500 or error.status_code in (408, 409, 429):
-                raise self._given_up(where, f"status {error.status_code}") from None
-            said = self._clean(error.message)
-            raise ConfigError(f"{where}: the server refuses the request ({error.status_code}): {said}") from None
-        except openai.APIConnectionError as error:  # timeouts too
-            raise self._given_up(where, type(error.__cause__ or error).__name__) from None
+            data = client.embeddings.create(model=self.model, input=texts, **wish).data  # type: ignore[arg-type]
+            found = {each.index: each.embedding for each in data}
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{where}: the answer is not a list of embeddings ({type(error).__name__})") from None
+            then = "; what it gave is stored, so run it again"
+            failure = self._server.failure(error, "a list of embeddings", self.retries, then)
+        if failure:
+            raise failure
         widths = {len(vector) for vector in found.values()}
-        if sorted(found) != list(range(len(texts))) or len(answer.data) != len(texts) or len(widths) != 1:
-            raise DataError(f"{where}: {len(texts)} texts gave {len(answer.data)} vectors of widths {sorted(widths)}")
+        if sorted(found) != list(range(len(texts))) or len(data) != len(texts) or len(widths) != 1:
+            gave = f"{len(texts)} texts gave {len(data)} vectors of widths {sorted(widths)}"
+            raise DataError(f"{self._server.where}: {gave}")
         return np.array([found[i] for i in range(len(texts))], np.float32)
-
-    def _given_up(self, where: str, what: str) -> SeqloreError:
-        return SeqloreError(
-            f"{where}: still failing after {self.retries} retries ({what}); what it gave is stored, so run it again"
-        )
-
-    def _clean(self, message: str) -> str:
-        """A server's words on one line, without the key that some of them repeat."""
-        words = " ".join(message.split())[:300]
-        return words.replace(self._key, "…") if self._key else words

@@ -37,6 +37,7 @@ FLIPPED = {
     "embedding_size": 12,
     "max_length": 3,
     "dropout": 0.01,
+    "block_dropout": 0.02,
     "init_std": 0.3,
     "output_bias": False,
     "loss": "sampled",

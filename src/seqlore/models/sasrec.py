@@ -33,6 +33,9 @@ class SASRecConfig(NetConfig):
         "start", description="Learned positions counted from the first event read, from the latest, or none."
     )
     input_norm: bool = Field(True, description="Layer norm of item plus position vectors, before the input dropout.")
+    block_dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout in the blocks (attention, feed-forward, sublayers); None = ``dropout``."
+    )
 
 
 class SASRecNet(SequenceNet):
@@ -47,8 +50,9 @@ class SASRecNet(SequenceNet):
         self.position = None if c.position == "none" else nn.Embedding(c.max_length, d)
         self.input_norm = nn.LayerNorm(d) if c.input_norm else nn.Identity()
         self.dropout = Dropout(c.dropout)
+        inside = c.dropout if c.block_dropout is None else c.block_dropout
         self.blocks = nn.ModuleList(
-            Block(d, c.heads, c.dropout, inner=c.inner_size or 4 * d, pre_norm=c.pre_norm) for _ in range(c.layers)
+            Block(d, c.heads, inside, inner=c.inner_size or 4 * d, pre_norm=c.pre_norm) for _ in range(c.layers)
         )
         self.output_norm = nn.LayerNorm(d) if c.pre_norm else nn.Identity()
         init_weights(self.blocks)

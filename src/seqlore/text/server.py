@@ -57,8 +57,10 @@ class Server:
         return _library(purpose).OpenAI(**self._settings(purpose), max_retries=retries, timeout=timeout)
 
     def async_client(self, purpose: str, *, retries: int, timeout: float) -> openai.AsyncOpenAI:
-        """The official client for asyncio. Raises: as ``client``."""
-        return _library(purpose).AsyncOpenAI(**self._settings(purpose), max_retries=retries, timeout=timeout)
+        """The official client for asyncio, which waits ten seconds for a connection. Raises: as ``client``."""
+        library = _library(purpose)
+        patience = library.Timeout(timeout, connect=min(timeout, 10.0))
+        return library.AsyncOpenAI(**self._settings(purpose), max_retries=retries, timeout=patience)
 
     def _settings(self, purpose: str) -> dict[str, Any]:
         # The client insists on some key, even for a server that asks for none.
@@ -75,7 +77,7 @@ class Server:
         """``text`` without the key, which some servers repeat; a key below ``shortest`` characters may stay."""
         return text.replace(self._key, "…") if len(self._key) >= shortest else text
 
-    def failure(self, error: Exception, wanted: str, retries: int, then: str = "") -> SeqloreError:
+    def failure(self, error: Exception, wanted: str, retries: int, then: str = "", about: str = "") -> SeqloreError:
         """What the client's ``error`` means to the user.
 
         The caller raises it outside its ``except`` clause: nothing of the client's, which knows the key, is then part
@@ -85,6 +87,7 @@ class Server:
             wanted: what the answer should have been: "a list of embeddings".
             retries: how often it was asked again.
             then: what to do about a failure that may pass.
+            about: what was asked, for a refusal: "prompt '…'".
         """
         import openai
 
@@ -96,11 +99,13 @@ class Server:
             return ConfigError(f"{self.where}: the account has no credit left; top it up and run it again")
         if may_pass(error):
             status = f"status {error.status_code}" if isinstance(error, openai.APIStatusError) else ""
-            what = status or type(error.__cause__ or error).__name__
+            cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
+            what = status or type(cause).__name__
             return SeqloreError(f"{self.where}: still failing after {retries} retries ({what}){then}")
         if isinstance(error, openai.APIStatusError):
             said = " ".join(self.clean(error.message).split())[:300]
-            return ConfigError(f"{self.where}: the server refuses the request ({error.status_code}): {said}")
+            about = f", {about}" if about else ""
+            return ConfigError(f"{self.where}: the server refuses the request ({error.status_code}{about}): {said}")
         return DataError(f"{self.where}: the answer is not {wanted} ({type(error).__name__})")
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         leave_one_out,
         ratio,
         temporal_sessions,
+        user_ratio,
     )
     from seqlore.errors import ConfigError, DataError, MissingExtraError, SeqloreError
     from seqlore.evaluation import Report, evaluate
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 #: Public name → the module that holds it.
 _HOME = {
     **dict.fromkeys(
-        ("Cases", "Catalog", "Dataset", "Sequences", "Split", "leave_one_out", "ratio", "temporal_sessions"),
+        ("Cases", "Catalog", "Dataset", "Sequences", "Split"),
+        "seqlore.data",
+    ),
+    **dict.fromkeys(
+        ("leave_one_out", "ratio", "temporal_sessions", "user_ratio"),
         "seqlore.data",
     ),
     **dict.fromkeys(("ConfigError", "DataError", "MissingExtraError", "SeqloreError"), "seqlore.errors"),
@@ -70,6 +75,7 @@ __all__ = [
     "register",
     "run",
     "temporal_sessions",
+    "user_ratio",
     "write_report",
 ]
 

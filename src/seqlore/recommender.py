@@ -1,4 +1,4 @@
-"""The contract: ``Recommender``, its optional abilities, saving and loading, and the registry of models.
+"""The contract: ``Model`` and ``Recommender``, optional abilities, saving and loading, and the registry of models.
 
 A model folder holds ``config.json`` (what to build, provenance, and a digest of every other file),
 ``model.safetensors`` (arrays), ``items.parquet`` (the catalogue) and ``README.md`` (a model card). Nothing is
@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -48,6 +48,16 @@ REGISTRY: dict[str, str] = {
     "LLM2SASRec": "seqlore.models.sasrec:LLM2SASRec",
     "LLM2BERT4Rec": "seqlore.models.bert4rec:LLM2BERT4Rec",
     "Blend": "seqlore.models.blend:Blend",
+    "TwoStage": "seqlore.rerank.two_stage:TwoStage",
+}
+
+#: The same for rerankers, which order candidates and so are served inside a ``TwoStage``.
+RERANKERS: dict[str, str] = {
+    "DLCM": "seqlore.rerank.dlcm:DLCM",
+    "PRM": "seqlore.rerank.prm:PRM",
+    "SetRank": "seqlore.rerank.setrank:SetRank",
+    "GRU4RecReranker": "seqlore.rerank.gru4rec:GRU4RecReranker",
+    "SASRecReranker": "seqlore.rerank.sasrec:SASRecReranker",
 }
 
 
@@ -63,7 +73,12 @@ def model_class(name: str) -> type[Recommender]:
     """
     if name not in REGISTRY:
         raise ConfigError(f"there is no model {name!r}{nearest(name, REGISTRY)}; `seqlore models` lists them all")
-    module, _, attribute = REGISTRY[name].partition(":")
+    return named(REGISTRY[name])
+
+
+def named(target: str) -> Any:
+    """What ``"module:attribute"`` names, imported."""
+    module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
@@ -94,11 +109,11 @@ class Recommendations:
         )
 
 
-class Recommender(ABC):
-    """A model that lists items for histories.
+class Model(ABC):
+    """What recommenders and rerankers share: settings, a catalogue, ranked lists, and a folder to live in.
 
-    Subclasses set ``paper`` and ``Config``, and implement ``_fit``, ``rank``, ``state`` and ``restore``.
-    ``Model(setting=value, …)`` builds one; ``fit(split)`` alone is enough to train it.
+    Subclasses set ``paper`` and ``Config``, and implement ``rank``, ``state`` and ``restore``.
+    ``Model(setting=value, …)`` builds one.
 
     Attributes after ``fit``: ``catalog`` (the items), ``about`` (provenance of the fit, for the model card).
     """
@@ -130,21 +145,13 @@ class Recommender(ABC):
             raise ConfigError(f"{self.name} has not been fitted: call fit(split), or load a saved one")
         return self._catalog
 
-    def fit(self, split: Split, **options: Any) -> Self:
-        """Learn from ``split.train``; nets stop on ``split.valid``. Returns the model itself.
-
-        ``options`` are those of ``_fit`` of the family (nets: ``progress``, ``log``, ``checkpoint``).
-        """
+    def _learns_from(self, split: Split) -> None:
+        """Note what is about to be fitted on. Raises: DataError: there is nothing to learn from."""
         if not len(split.train.items):
             raise DataError("the training part of the split holds no interactions")
         self._catalog = split.catalog
         self.users = split.users if self.uses_users else None
         self.about = {"dataset": split.dataset.name, "dataset_hash": split.dataset.hash, "split": dict(split.how)}
-        self._fit(split, **options)
-        return self
-
-    @abstractmethod
-    def _fit(self, split: Split) -> None: ...
 
     @abstractmethod
     def rank(
@@ -165,12 +172,56 @@ class Recommender(ABC):
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over what ``state`` returned; ``config`` and ``catalog`` are already there."""
 
-    def children(self) -> dict[str, Recommender]:
+    def children(self) -> Mapping[str, Model]:
         """Models inside this one, saved as subfolders of its folder."""
         return {}
 
-    def adopt(self, children: dict[str, Recommender]) -> None:  # noqa: B027 (most models have none)
+    def adopt(self, children: dict[str, Any]) -> None:  # noqa: B027 (most models have none)
         """Take over loaded children."""
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model folder; returns it. An existing model there is replaced."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self.state().items()}
+        save_file(state, folder / "model.safetensors")
+        self.catalog.items.write_parquet(folder / "items.parquet")
+        if self.users is not None:
+            pl.DataFrame({"user_id": self.users.ids}).write_parquet(folder / "users.parquet")
+        for name, child in self.children().items():
+            child.save(folder / name)
+        (folder / "README.md").write_text(model_card(self))
+        files = [p for p in ("model.safetensors", "items.parquet", "users.parquet") if (folder / p).is_file()]
+        head = {
+            "format": FORMAT,
+            "seqlore": __version__,
+            "model": self.name,
+            "config": self.config.model_dump(mode="json"),
+            "children": sorted(self.children()),
+            "files": {f: _digest(folder / f) for f in files},
+            "about": self.about,
+        }
+        (folder / "config.json").write_text(json.dumps(head, indent=2, default=str) + "\n")
+        return folder
+
+
+class Recommender(Model):
+    """A model that lists items for histories; subclasses implement ``_fit`` beside what every model has.
+
+    ``fit(split)`` alone is enough to train it.
+    """
+
+    def fit(self, split: Split, **options: Any) -> Self:
+        """Learn from ``split.train``; nets stop on ``split.valid``. Returns the model itself.
+
+        ``options`` are those of ``_fit`` of the family (nets: ``progress``, ``log``, ``checkpoint``).
+        """
+        self._learns_from(split)
+        self._fit(split, **options)
+        return self
+
+    @abstractmethod
+    def _fit(self, split: Split) -> None: ...
 
     def histories(
         self, histories: Sequence[Sequence[str]] | Sequences, users: Sequence[str] | None = None
@@ -223,31 +274,6 @@ class Recommender(ABC):
             [[ids[i - 1] for i in row] for row in kept], [[titles[i - 1] for i in row] for row in kept], lists.scores
         )
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the model folder; returns it. An existing model there is replaced."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self.state().items()}
-        save_file(state, folder / "model.safetensors")
-        self.catalog.items.write_parquet(folder / "items.parquet")
-        if self.users is not None:
-            pl.DataFrame({"user_id": self.users.ids}).write_parquet(folder / "users.parquet")
-        for name, child in self.children().items():
-            child.save(folder / name)
-        (folder / "README.md").write_text(model_card(self))
-        files = [p for p in ("model.safetensors", "items.parquet", "users.parquet") if (folder / p).is_file()]
-        head = {
-            "format": FORMAT,
-            "seqlore": __version__,
-            "model": self.name,
-            "config": self.config.model_dump(mode="json"),
-            "children": sorted(self.children()),
-            "files": {f: _digest(folder / f) for f in files},
-            "about": self.about,
-        }
-        (folder / "config.json").write_text(json.dumps(head, indent=2, default=str) + "\n")
-        return folder
-
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
@@ -255,10 +281,20 @@ def _digest(path: Path) -> str:
 
 
 def load(folder: str | Path) -> Recommender:
-    """Load a model folder; the dataset is not needed.
+    """Load a recommender's folder; the dataset is not needed.
 
-    Raises: DataError: the folder is no model folder, is damaged, or was written by a newer version.
+    Raises: DataError: the folder is no model folder, is damaged, was written by a newer version, or holds a reranker.
     """
+    model = load_any(folder)
+    if not isinstance(model, Recommender):
+        raise DataError(
+            f"{folder}: {model.name} orders candidates and finds none; serve it in TwoStage.of(retriever, it)"
+        )
+    return model
+
+
+def load_any(folder: str | Path) -> Model:
+    """As :func:`load`, for a folder of any model."""
     folder = Path(folder)
     path = folder / "config.json"
     if not path.is_file():
@@ -277,17 +313,17 @@ def load(folder: str | Path) -> Recommender:
             raise DataError(
                 f"{folder / file}: missing or not what was saved (digest differs); restore it, or train again"
             )
-    model = model_class(name)(**head["config"])
+    model: Model = (named(RERANKERS[name]) if name in RERANKERS else model_class(name))(**head["config"])
     model._catalog = Catalog(pl.read_parquet(folder / "items.parquet"), ordered=True)
     if "users.parquet" in digests:
         model.users = Vocabulary(pl.read_parquet(folder / "users.parquet")["user_id"].to_list(), ordered=True)
-    model.adopt({child: load(folder / Path(child).name) for child in head.get("children", [])})
+    model.adopt({child: load_any(folder / Path(child).name) for child in head.get("children", [])})
     model.restore(load_file(folder / "model.safetensors"))
     model.about = head.get("about", {})
     return model
 
 
-def model_card(model: Recommender) -> str:
+def model_card(model: Model) -> str:
     """The README.md of a model folder."""
     lines = [f"# {model.name}", "", model.paper or "No paper.", "", "## Settings", ""]
     lines += [f"- `{k}`: {v}" for k, v in model.config.model_dump(mode="json").items()]

@@ -28,11 +28,16 @@ TINY_NET = {
     "monitor": "ndcg@10",
     "batch_tokens": 512,
 }
+TINY_RERANKER = {k: v for k, v in TINY_NET.items() if k not in ("batch_tokens", "max_length")}
 SETTINGS: dict[str, dict] = {
     "SASRec": TINY_NET,
     "GRU4Rec": TINY_NET,
     "BERT4Rec": {**TINY_NET, "epochs": 60, "maskings": 3, "dropout": 0.1, "learning_rate": 0.01},
     "Blend": {"models": [{"model": "Markov", "weight": 0.7}, {"model": "MostPopular", "weight": 0.3}]},
+    "TwoStage": {
+        "retriever": {"model": "Markov"},
+        "reranker": {"model": "GRU4RecReranker", "settings": {**TINY_RERANKER, "targets": 3}},
+    },
 }
 #: Models that need an encoder get a tiny one from a fixture.
 TEXTUAL = {"LLMSeqSim", "LLM2SASRec", "LLM2GRU4Rec", "LLM2BERT4Rec"}

@@ -4,6 +4,7 @@ from seqlore.data.catalog import Catalog, Vocabulary
 from seqlore.data.dataset import Dataset
 from seqlore.data.sequences import Cases, Sequences
 from seqlore.data.splits import Split, leave_one_out, ratio, temporal_sessions
+from seqlore.data.user_ratio import user_ratio
 
 __all__ = [
     "Cases",
@@ -15,4 +16,5 @@ __all__ = [
     "leave_one_out",
     "ratio",
     "temporal_sessions",
+    "user_ratio",
 ]

@@ -82,7 +82,8 @@ def train(
     dense, sparse = _parameters(net)
     made: list[torch.optim.Optimizer] = []
     if dense:
-        made.append(torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True))
+        groups = _by_rate(dense)
+        made.append(torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True))
     if sparse:
         made.append(torch.optim.SparseAdam(sparse, lr=config.learning_rate))
     model, *optimizers = accelerator.prepare(net, *made)
@@ -103,7 +104,7 @@ def train(
             rate = _rate(state.steps + count + 1, epoch, config)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group.get("rate_scale", 1.0)
             with accelerator.autocast():
                 loss = model(_move(batch, accelerator.device))
             accelerator.backward(loss)
@@ -162,11 +163,20 @@ def _parameters(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]
     )
 
 
+def _by_rate(parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of the optimiser; a parameter may learn at a share of the rate: ``parameter.rate_scale = 0.1``."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for each in parameters:
+        groups.setdefault(getattr(each, "rate_scale", 1.0), []).append(each)
+    return [{"params": each, "rate_scale": scale} for scale, each in groups.items()]
+
+
 def _move(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, (tuple, list)):
-        return type(batch)(_move(part, device) for part in batch)
+        parts = [_move(part, device) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)  # named tuples take arguments
     return batch
 
 

@@ -1,0 +1,164 @@
+"""What an augmentation is: extra vectors for candidates, and for items of the history, beside a backbone's own.
+
+Zhang et al., COLING 2025, equation 9: the augmented vector of an item is concatenated to its embedding in the input of
+the backbone. An augmentation knows no backbone and a backbone no augmentation, so that any pair combines.
+
+The life of one, in the order in which :class:`seqlore.rerank.ranker.NetReranker` calls it:
+
+    __init__(config)    settings; knowledge (vectors of texts) may be handed over here
+    gather(lists)       or is gathered here, for the samples that ``lists`` will ask for and for those of the split
+    build(…)            parameters, after the seed was set, so that a fit is a function of its seed
+    pretrain(…)         phases before joint training, where ``needs_base``: with the item vectors of a trained base
+    forward(…)          in joint training and whenever the reranker is asked
+    rebuilt(…)          in place of the first three when a saved reranker is loaded
+
+No leak: knowledge about a user that behind a sample may have been written from no more than its first ``batch.known``
+events; hold such texts in a :class:`seqlore.rerank.texts.UserTexts`, which looks them up by that and asserts it.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from seqlore.config import Config, nearest
+from seqlore.errors import ConfigError
+from seqlore.recommender import named
+from seqlore.rerank.lists import ListBatch, ListData
+
+#: Registered name → "module:Class", as for models.
+AUGMENTATIONS: dict[str, str] = {
+    "NoAugmentation": "seqlore.rerank.augment:NoAugmentation",
+    "TextAugmentation": "seqlore.rerank.text_augmentation:TextAugmentation",
+}
+
+
+class Augmented(NamedTuple):
+    """Extra vectors of a batch: of its candidates [B, C, a] and, where asked for, of its history items [B, T, a]."""
+
+    candidates: Tensor
+    history: Tensor | None
+
+
+class Augmentation(nn.Module):
+    """Base of all augmentations. Subclasses set ``Config`` and implement ``width`` and ``forward``."""
+
+    Config: ClassVar[type[Config]] = Config
+    #: The reranker first trains its backbone without augmentation, and hands over its item vectors (phase 0).
+    needs_base: ClassVar[bool] = False
+
+    def __init__(self, config: Config | None = None, /, **settings: Any) -> None:
+        super().__init__()
+        self.config: Any = self.Config.parse(settings, type(self).__name__) if config is None else config
+
+    def fresh(self) -> Self:
+        """Another one with the same knowledge, to be built anew; so one object may be given to several rerankers."""
+        other = copy.copy(self)
+        for held in ("_parameters", "_buffers", "_modules"):
+            other.__dict__[held] = dict(self.__dict__[held])
+        return other
+
+    @property
+    def name(self) -> str:
+        """The class name, under which the augmentation is registered."""
+        return type(self).__name__
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """a, of the vectors that ``forward`` gives; known before ``build``."""
+
+    def gather(self, lists: ListData) -> None:
+        """Bring together what is still missing of the knowledge: texts, their vectors.
+
+        Training asks ``lists.cases(epoch)`` in each epoch; ``lists.split`` has the valid and test cases. A text about
+        the user behind a case may be written from ``case.histories`` only.
+        """
+
+    def build(self, size: int, item_width: int) -> None:
+        """Make the parameters, anew at each fit.
+
+        Args: size: ``catalog.size``. item_width: d of the backbone's item vectors.
+        """
+
+    def pretrain(
+        self,
+        items: Tensor,
+        lists: ListData,
+        *,
+        device: str | None = None,
+        checkpoint: Path | None = None,
+        log: Path | None = None,
+        progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The phases before joint training. Returns what the loop returned. Called where ``needs_base``.
+
+        Args: items: [size, d], input vectors of the trained base, h_i; to be copied and not changed.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def forward(self, batch: ListBatch, items: Callable[[Tensor], Tensor], history: bool) -> Augmented:
+        """Extra vectors of a batch.
+
+        Args: items: the backbone's own input vectors as they stand: indices [...] → [..., d]. history: whether the
+            backbone reads the history items' vectors too.
+        """
+
+    @classmethod
+    def rebuilt(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
+        """One whose knowledge has the shapes in ``state`` (names as in its ``state_dict``), before it is built."""
+        return cls(config)
+
+
+class NoAugmentation(Augmentation):
+    """Nothing: vectors of width 0."""
+
+    @property
+    def width(self) -> int:
+        return 0
+
+    def forward(self, batch: ListBatch, items: Callable[[Tensor], Tensor], history: bool) -> Augmented:
+        device = batch.items.device
+        nothing = torch.zeros(*batch.candidates.shape, 0, device=device)
+        return Augmented(nothing, torch.zeros(*batch.items.shape, 0, device=device) if history else None)
+
+
+def augmentation_class(name: str) -> type[Augmentation]:
+    """The class registered under ``name``. Raises: ConfigError: no such one; the message names the nearest."""
+    if name not in AUGMENTATIONS:
+        known = ", ".join(AUGMENTATIONS)
+        raise ConfigError(f"there is no augmentation {name!r}{nearest(name, AUGMENTATIONS)}; there are {known}")
+    return named(AUGMENTATIONS[name])
+
+
+class AugmentationSettings(Config):
+    """Which augmentation, as a recipe and a saved reranker name it."""
+
+    name: str = Field("NoAugmentation", description="Its registered name.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Of the augmentation.")
+
+    @model_validator(mode="after")
+    def _buildable(self) -> Self:
+        self.parsed()
+        return self
+
+    def parsed(self) -> Config:
+        """The augmentation's own settings."""
+        return augmentation_class(self.name).Config.parse(self.settings, self.name)
+
+    def make(self) -> Augmentation:
+        """A new augmentation, without knowledge."""
+        return augmentation_class(self.name)(self.parsed())
+
+    @classmethod
+    def of(cls, augmentation: Augmentation) -> Self:
+        """The settings that name ``augmentation``."""
+        return cls(name=augmentation.name, settings=augmentation.config.model_dump(mode="json"))

@@ -1,0 +1,86 @@
+"""The pieces that backbones share: the joined input, attention between two sequences, and the reader of a history."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqlore.models.layers import Dropout
+
+
+class Join(nn.Module):
+    """[item vector ; extra vector] → item width, a linear map that starts by letting the item vector through.
+
+    Without extra vectors there is nothing to map: a backbone without augmentation is the plain backbone.
+    """
+
+    def __init__(self, width: int, extra: int) -> None:
+        super().__init__()
+        self.map: nn.Linear | None = None
+        if extra:
+            self.map = nn.Linear(width + extra, width)
+            with torch.no_grad():
+                self.map.weight[:, :width] = torch.eye(width)
+                self.map.bias.zero_()
+
+    def forward(self, items: Tensor, extra: Tensor) -> Tensor:
+        """[..., d], [..., a] → [..., d]."""
+        return items if self.map is None else self.map(torch.cat([items, extra], -1))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries over keys, through ``scaled_dot_product_attention``."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.probability = heads, dropout
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, keys: Tensor, there: Tensor | None = None) -> Tensor:
+        """queries [B, Q, d], keys [B, K, d]; there: bool [B, K], which keys may be read (None = all) → [B, Q, d]."""
+        b, n, d = queries.shape
+        split = (b, -1, self.heads, d // self.heads)
+        q = self.query(queries).view(split).transpose(1, 2)
+        k, v = (each.view(split).transpose(1, 2) for each in self.key_value(keys).chunk(2, -1))
+        mask = None if there is None else there[:, None, None, :]
+        p = self.probability if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        return self.output(out.transpose(1, 2).reshape(b, n, d))
+
+
+class AttentionBlock(nn.Module):
+    """MAB(X, Y) = norm(H + rFF(H)), H = norm(X + attention(X, Y, Y)): Lee et al., "Set Transformer", ICML 2019."""
+
+    def __init__(self, width: int, heads: int, dropout: float, *, inner: int) -> None:
+        super().__init__()
+        self.attention = CrossAttention(width, heads, dropout)
+        self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width))
+        self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, y: Tensor, there: Tensor | None = None) -> Tensor:
+        """x [B, Q, d], y [B, K, d], there: bool [B, K] → [B, Q, d]."""
+        h = self.norm_attention(x + self.dropout(self.attention(x, y, there)))
+        return self.norm_feed_forward(h + self.dropout(self.feed_forward(h)))
+
+
+class HistoryReader(nn.Module):
+    """What each candidate finds in the history: attention of the candidate over its events, added to its vector.
+
+    A learned event that says nothing stands before the history, so that an empty one can be read too. Like the
+    activation unit of DIN (Zhou et al., KDD 2018, 10.1145/3219819.3219823), but with softmax attention.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(width))
+        self.attention = CrossAttention(width, heads, dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, candidates: Tensor, history: Tensor, read: Tensor) -> Tensor:
+        """candidates [B, C, d], history [B, T, d], read: bool [B, T] → [B, C, d]."""
+        first = self.nothing.expand(len(history), 1, -1)
+        there = F.pad(read, (1, 0), value=True)
+        return self.norm(candidates + self.attention(candidates, torch.cat([first, history], 1), there))

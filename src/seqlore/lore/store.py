@@ -46,7 +46,10 @@ TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One answer out of the store. Attributes: index: into the prompts. fresh: the model was asked for it just now."""
+    """An answer out of the store.
+
+    Attributes: index: into the prompts. fresh: the model was asked for it just now (of equal prompts, for the first).
+    """
 
     index: int
     answer: Answer
@@ -132,7 +135,7 @@ class LoreStore:
                         write_down(connection, generation, keys[j])
                     if not new:  # another process was first, and all shall tell the same
                         _, answer = self._find([keys[j]])[keys[j]]
-                    yield from (Told(i, answer, True) for i in positions[keys[j]])
+                    yield from (Told(i, answer, i == positions[keys[j]][0]) for i in positions[keys[j]])
             finally:
                 if (close := getattr(answers, "close", None)) is not None:
                     close()
@@ -156,7 +159,8 @@ class LoreStore:
         """
         wanted = {column: value for column, value in (("task", task), ("kind", kind), ("id", id)) if value is not None}
         where = " AND ".join(f"{column} = ?" for column in wanted) or "1"
-        latest = f"SELECT {', '.join(TYPES)} FROM lore WHERE {where} ORDER BY time DESC, key, kind DESC, id DESC, version DESC LIMIT ?"
+        order = "time DESC, key, kind DESC, id DESC, version DESC"
+        latest = f"SELECT {', '.join(TYPES)} FROM lore WHERE {where} ORDER BY {order} LIMIT ?"
         rows = self._read(latest, (*wanted.values(), -1 if limit is None else limit))[::-1]
         frame = pl.DataFrame(rows, schema=TYPES, orient="row").with_columns(
             pl.col("texts", "finish").str.json_decode(pl.List(pl.String)),

@@ -121,4 +121,4 @@ def cut(text: str, share: int, tokens: int) -> str:
         return text
     limit = len(text) * share // tokens
     ends = [m.end() for m in _SENTENCE_END.finditer(text, 0, limit + 1) if limit / 2 <= m.end() <= limit]
-    return text[: ends[-1]] if ends else text[:limit].rpartition(" ")[0] or text[:limit]
+    return text[: ends[-1]] if ends else text[: limit + 1].rpartition(" ")[0] or text[:limit]

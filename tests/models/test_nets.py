@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
-from seqlore.data import Sequences, Split, leave_one_out
+from seqlore.data import Dataset, Sequences, Split, leave_one_out
 from seqlore.errors import ConfigError
 from seqlore.models import net as nets
 from seqlore.recommender import model_class
@@ -61,7 +62,7 @@ BESIDE = {
     "calibration": ({"loss": "gbce", "negatives": 2}, 0.1),
 }
 #: Tested elsewhere: the loop's (patience, validate_every, monitor, valid_cases below), text (test below), device.
-ELSEWHERE = {"patience", "validate_every", "monitor", "valid_cases", "item_init", "device"}
+ELSEWHERE = {"patience", "validate_every", "monitor", "valid_cases", "item_init", "device", "shuffle_ties"}
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +181,13 @@ def test_any_accuracy_can_be_monitored_and_nothing_else(split: Split):
     for bad, message in (("ndgc@10", "did you mean 'ndcg'"), ("ndcg", "no cut-off"), ("coverage@10", "one of hr")):
         with pytest.raises(ConfigError, match=message):
             model_class("SASRec")(monitor=bad)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_events_of_one_time_are_shown_in_new_orders_where_the_split_shuffles_them(name, split: Split):
+    days = split.dataset.interactions.with_columns(pl.col("timestamp") // 3)
+    tied = {t: leave_one_out(Dataset.from_frames(days, split.dataset.items), ties=t) for t in ("file", "shuffled")}
+    for ties, usual in (("file", False), ("shuffled", True)):
+        learned = {c: scores(name, tied[ties], shuffle_ties=c) for c in (None, False, True)}
+        assert torch.equal(learned[None], learned[usual])
+        assert not torch.equal(learned[None], learned[not usual])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seqlore.data import Sequences
-from seqlore.training.batches import padded_batches, plan, windows
+from seqlore.training.batches import padded_batches, plan, shuffle_ties, windows
 
 
 def test_windows_by_hand():
@@ -15,6 +17,15 @@ def test_windows_by_hand():
     assert [w.tolist() for w in windows(s, 2)] == [[4, 5], [2, 3], [1], [6], []]
     assert windows(s, 2).users.tolist() == [7, 7, 7, 8, 9]
     assert [w.tolist() for w in windows(s, 2, "last")] == [[4, 5], [6], []]
+
+
+def test_ties_are_shuffled_within_a_sequence_and_a_time_only():
+    s = Sequences.from_lists([[1, 2, 3, 4], [5, 6]])
+    s = Sequences(s.items, s.offsets, timestamps=np.array([7, 8, 8, 8, 8, 9]))
+    seen = {tuple(shuffle_ties(s, np.random.default_rng(seed)).items.tolist()) for seed in range(60)}
+    assert seen == {(1, *middle, 5, 6) for middle in permutations([2, 3, 4])}
+    timeless = Sequences(s.items, s.offsets)
+    assert shuffle_ties(timeless, np.random.default_rng(0)) is timeless
 
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 64), st.booleans())

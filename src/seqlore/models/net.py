@@ -29,7 +29,7 @@ from seqlore.models.items import item_table, text_start
 from seqlore.recommender import ScoringRecommender
 from seqlore.text.source import TextInit
 from seqlore.training import TrainConfig, train
-from seqlore.training.batches import padded_batches, windows
+from seqlore.training.batches import padded_batches, shuffle_ties, windows
 from seqlore.training.objectives import binary, full_softmax, gbce_beta, sampled_softmax
 
 #: Catalogues above this size take sampled softmax with row-sparse updates unless told otherwise.
@@ -59,6 +59,11 @@ class NetConfig(TrainConfig):
     batch_tokens: int = Field(1024, ge=1, description="Padded positions in a batch.")
     windows: Literal["all", "last"] = Field(
         "all", description="Whether the older events of long histories are trained on."
+    )
+    shuffle_ties: bool | None = Field(
+        None,
+        description="Put events of one time in a new order each epoch: they have none, and a net that sees many learns "
+        "none. None = where the split shuffles ties too.",
     )
     valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
 
@@ -182,9 +187,15 @@ class NetRecommender(ScoringRecommender):
         valid = split.valid if split.valid is not None and len(split.valid) else None
         if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:
             valid = valid.take(np.random.default_rng(config.seed).choice(len(valid), config.valid_cases, replace=False))
+        mixed = split.how.get("ties") == "shuffled" if config.shuffle_ties is None else config.shuffle_ties
+
+        def batches(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
+            shown = shuffle_ties(learn, np.random.default_rng((config.seed, epoch, 1))) if mixed else learn
+            return self.batches(shown, epoch, shard)
+
         self.history = train(
             self.net,
-            lambda epoch, shard: self.batches(learn, epoch, shard),
+            batches,
             config,
             validate=None if valid is None else lambda: self.validate(valid),
             log=log,

@@ -28,6 +28,19 @@ def windows(sequences: Sequences, length: int, which: Literal["last", "all"] = "
     return sequences.slice(np.maximum(stops - length, sequences.offsets[:-1][of]), stops, of)
 
 
+def shuffle_ties(sequences: Sequences, rng: np.random.Generator) -> Sequences:
+    """Items of each run of neighbours at one time in a new order; only items, times and users are kept.
+
+    Where times are not known nothing is tied.
+    """
+    time = sequences.timestamps
+    if time is None or not len(time):
+        return sequences
+    starts = np.r_[True, (time[1:] != time[:-1]) | (np.diff(sequences.row_ids) != 0)]
+    order = np.lexsort((rng.random(len(time)), np.cumsum(starts)))
+    return Sequences(sequences.items[order], sequences.offsets, sequences.users, timestamps=time)
+
+
 def plan(lengths: NDArray[np.integer], tokens: int, rng: np.random.Generator | None) -> list[NDArray[np.int64]]:
     """Index arrays of batches with rows of like length and at most ``tokens`` padded positions each.
 

@@ -6,8 +6,8 @@ line, closed by an empty line and ``###``; the completion is a blank, the last t
 
 Deviations, each to keep a pair readable by machine: a title is written on one line, with single blanks; three or more
 ``#`` within a title are written as two, because the mark ends the completion; an item without a title is left out of
-the list. The paper's file fed a completions endpoint that no longer takes tuning jobs; today's takes chat messages, in
-which roles say where a message ends, so there both marks are left out and a system message says what is wanted.
+the list. The model that the paper tuned (ada) is gone, and those that a provider tunes today take chat messages: there
+roles say where a message ends, so both marks are left out, and a system message says what is wanted.
 """
 
 from __future__ import annotations

@@ -87,14 +87,15 @@ class Server:
             wanted: what the answer should have been: "a list of embeddings".
             retries: how often it was asked again.
             then: what to do about a failure that may pass.
-            about: what was asked, for a refusal: "prompt '…'".
+            about: what it was asked about: "prompt '…'".
         """
         import openai
 
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return ConfigError(f"{self.where}: the server refuses the key; set {self.variable} to a valid one")
         if isinstance(error, openai.NotFoundError):
-            return ConfigError(f"{self.where}: the server knows no such model or path; check the name and /v1")
+            named = f" ({about})" if about else ""
+            return ConfigError(f"{self.where}: the server knows no such model or path{named}; check the name and /v1")
         if _out_of_credit(error):
             return ConfigError(f"{self.where}: the account has no credit left; top it up and run it again")
         if may_pass(error):
@@ -103,7 +104,9 @@ class Server:
             what = status or type(cause).__name__
             return SeqloreError(f"{self.where}: still failing after {retries} retries ({what}){then}")
         if isinstance(error, openai.APIStatusError):
-            said = " ".join(self.clean(error.message).split())[:300]
+            body: Any = error.body  # OpenAI's error, or what another server says in a form of its own
+            told = body.get("message") if isinstance(body, dict) else None
+            said = " ".join(self.clean(told if isinstance(told, str) else error.response.text).split())[:300]
             about = f", {about}" if about else ""
             return ConfigError(f"{self.where}: the server refuses the request ({error.status_code}{about}): {said}")
         return DataError(f"{self.where}: the answer is not {wanted} ({type(error).__name__})")

@@ -1,0 +1,274 @@
+"""The frame of recommenders whose body is a frozen language model: id vectors in, item scores out.
+
+Users and items are single tokens with vectors of their own, beside the words. Tokens are numbered through: words
+0 … V − 1, then items V + i, then users V + N + u; item 0 and user 0 are padding and the stranger.
+
+An id's vector is a row of a table, mapped to the width of the body by a projection: Na et al., "Enhancing large
+language model based sequential recommender systems with pseudo labels reconstruction", Findings of EMNLP 2024
+(10.18653/v1/2024.findings-emnlp.423), section 2.2 and Tables 3, 10, 11. What they leave open is settled in
+:class:`ProjectionConfig`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from seqlore.config import Config
+from seqlore.data import Cases, Sequences, Split
+from seqlore.errors import DataError
+from seqlore.evaluation import metrics, parse_metric
+from seqlore.evaluation.report import ACCURACY
+from seqlore.language.backbone import Backbone, BackboneConfig
+from seqlore.recommender import ScoringRecommender
+from seqlore.training import TrainConfig, train
+from seqlore.training.batches import plan
+
+#: Padded positions in a batch when nothing is learned.
+READ_TOKENS = 8192
+
+
+class ProjectionConfig(Config):
+    """From the table of an id to the width d of the body."""
+
+    form: Literal["table", "bottleneck"] = Field(
+        "table",
+        description="table: rows of the projection's width and a map w → d; bottleneck: rows of width d, d → w → d.",
+    )
+    layers: Literal[0, 1, 2] = Field(
+        1, description="Maps between table and body; 0 = rows of width d go in as they are."
+    )
+    width: int | None = Field(None, ge=1, description="w; None = d / 8 (512 for Llama-2-7b, as published).")
+    start: Literal["mean", "random"] = Field(
+        "mean", description="Projected rows start around the mean of the word vectors, or around zero."
+    )
+    noise: float = Field(
+        1.0,
+        ge=0,
+        description="Spread of the projected rows at the start, as a share of the word vectors' own; 0 = none.",
+    )
+
+
+class IdTable(nn.Module):
+    """Vectors of n ids in the width of a body; row 0 (padding, or the stranger) is the caller's affair."""
+
+    def __init__(self, n: int, width: int, config: ProjectionConfig, mean: Tensor, spread: float) -> None:
+        """Args: mean [width], spread: of the word vectors, see ``Backbone.vocabulary_mean``."""
+        super().__init__()
+        inner = config.width or max(1, width // 8)
+        aim = config.noise * spread
+        start = mean if config.start == "mean" else torch.zeros_like(mean)
+        if config.layers == 0:
+            self.table = nn.Parameter(start + aim * torch.randn(n, width))
+            self.project: nn.Module = nn.Identity()
+            return
+        if config.form == "bottleneck":
+            self.table = nn.Parameter(start + aim * torch.randn(n, width))
+            maps = [_Bottleneck(width, inner, start) for _ in range(config.layers)]
+        else:
+            # Table and map start with entries of one size, so that one learning rate moves both by the same share.
+            balanced = (spread / inner**0.5) ** 0.5
+            self.table = nn.Parameter(balanced * config.noise * torch.randn(n, inner))
+            maps = [_linear(inner, width, balanced, start)]
+            if config.layers == 2:
+                maps = [_linear(inner, inner, inner**-0.5, torch.zeros(inner)), *maps]
+        self.project = nn.Sequential(*(m for each in maps for m in (each, nn.GELU())))[:-1]
+
+    def forward(self, ids: Tensor | None = None) -> Tensor:
+        """[..., d] of ``ids``, or of all, [n, d]."""
+        return self.project(self.table if ids is None else F.embedding(ids, self.table))
+
+
+class _Bottleneck(nn.Module):
+    """d → w → d without activation; starts as the orthogonal projection onto w directions around ``centre``."""
+
+    def __init__(self, width: int, inner: int, centre: Tensor) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, inner, bias=False), nn.Linear(inner, width)
+        with torch.no_grad():
+            nn.init.orthogonal_(self.down.weight)
+            self.up.weight.copy_(self.down.weight.T)
+            self.up.bias.copy_(centre - self.up.weight @ (self.down.weight @ centre))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(self.down(x))
+
+
+def _linear(inputs: int, outputs: int, std: float, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    with torch.no_grad():
+        layer.weight.normal_(std=std)
+        layer.bias.copy_(bias)
+    return layer
+
+
+class FrozenConfig(TrainConfig):
+    """Settings of every recommender on a frozen body."""
+
+    backbone: BackboneConfig = Field(description="The language model.")
+    max_length: int = Field(50, ge=1, description="Latest items of a history that are read.")
+    batch_size: int = Field(32, ge=1, description="Sequences in a batch.")
+    valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
+
+    @field_validator("monitor")
+    @classmethod
+    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
+        if parse_metric(monitor)[0] not in ACCURACY:
+            raise ValueError(f"a net is stopped by one of {', '.join(ACCURACY)}")
+        return monitor
+
+
+class FrozenNet(nn.Module):
+    """Base of the nets: the body outside the module tree, and what of it learns inside."""
+
+    def __init__(self, body: Backbone, counts: NDArray[np.integer]) -> None:
+        """Args: counts: int [size], of items in training."""
+        super().__init__()
+        self.body = body
+        self.adapter = nn.ParameterDict({name.replace(".", "/"): weight for name, weight in body.trained.items()})
+        self.register_buffer("counts", torch.as_tensor(counts, dtype=torch.float32))
+        self.counts: Tensor
+
+    def train(self, mode: bool = True) -> FrozenNet:
+        super().train(mode)
+        self.body.train(mode)
+        return self
+
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """What states are compared with, [size, k]; column 0 of the scores is ignored."""
+
+    @abstractmethod
+    def states(self, items: Tensor, lengths: Tensor, users: Tensor, vectors: Tensor, prefix: Any) -> Tensor:
+        """items [B, T], right-padded; lengths [B]; users [B] → the state that predicts what follows, [B, k].
+
+        Args: vectors: what ``item_vectors`` gave. prefix: what ``prefix`` gave; both are made once for many batches.
+        """
+
+    def prefix(self) -> Any:
+        """Keys and values of the words that all sequences begin with; None where there are none."""
+        return None
+
+
+class FrozenRecommender(ScoringRecommender):
+    """A recommender on a frozen body. Subclasses give the net, its batches, and what an empty history is worth."""
+
+    Config: ClassVar[type[Config]] = FrozenConfig
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.history: list[dict[str, Any]] = []
+        self.net: Any = None
+
+    @abstractmethod
+    def build(self, counts: NDArray[np.integer]) -> FrozenNet:
+        """The net as it starts. Catalogue and users are known."""
+
+    @abstractmethod
+    def batches(self, split: Split) -> Callable[[int, tuple[int, int]], Iterator[Any]]:
+        """(epoch, shard) → the batches that ``net.forward`` takes, a function of seed, epoch and shard alone."""
+
+    @property
+    def answers_empty(self) -> bool:
+        """A history without known items has a state all the same; otherwise popularity answers."""
+        return False
+
+    def _fit(
+        self,
+        split: Split,
+        *,
+        progress: Callable[[dict[str, Any]], None] | None = None,
+        log: Path | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        config = self.config
+        torch.manual_seed(config.seed)
+        self.net = self.build(split.counts())
+        valid = split.valid if split.valid is not None and len(split.valid) else None
+        if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:
+            valid = valid.take(np.random.default_rng(config.seed).choice(len(valid), config.valid_cases, replace=False))
+        self.history = train(
+            self.net,
+            self.batches(split),
+            config,
+            validate=None if valid is None else lambda: self.validate(valid),
+            log=log,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        scored = [row for row in self.history if "valid" in row]
+        best = max(scored, key=lambda row: row["valid"][config.monitor]) if scored else self.history[-1]
+        self.about |= {
+            "seed": config.seed,
+            "epochs": len(self.history),
+            "best_epoch": best["epoch"],
+            "valid": best.get("valid"),
+            "parameters": sum(p.numel() for p in self.net.parameters() if p.requires_grad),
+            "backbone": self.net.body.identity,
+        }
+
+    def validate(self, cases: Cases) -> dict[str, float]:
+        """HR and NDCG at 10 and 20, and the monitored metric, on ``cases``, with the net as it stands."""
+        wanted = sorted({("hr", 10), ("ndcg", 10), ("hr", 20), ("ndcg", 20), parse_metric(self.config.monitor)})
+        position = metrics.positions(self.rank(cases.histories, max(k for _, k in wanted)).items, cases.targets)
+        return {f"{name}@{k}": float(ACCURACY[name](position, k).mean()) for name, k in wanted}
+
+    def item_vectors(self) -> Tensor:
+        """[catalog.size, k]: score = ⟨encode, item_vectors⟩."""
+        with torch.no_grad():
+            return self.net.item_vectors().detach()
+
+    def encode(self, histories: Sequences) -> Tensor:
+        """[n, k], zero where a history holds no known item and nothing else speaks for it."""
+        return self._encode(histories, self.item_vectors())
+
+    def _encode(self, histories: Sequences, vectors: Tensor) -> Tensor:
+        known = histories.where(histories.items > 0).last(self.config.max_length)
+        out = torch.zeros(len(known), vectors.shape[1], device=vectors.device)
+        self.net.eval()
+        self.net.body.place(vectors.device)
+        with torch.inference_mode():
+            prefix = self.net.prefix()
+            for index in plan(known.lengths, READ_TOKENS, None):
+                part = known.take(index)
+                if not (self.answers_empty or part.lengths.any()):
+                    continue
+                items = torch.from_numpy(part.padded(max(1, int(part.lengths.max()))).astype(np.int64))
+                lengths, users = torch.from_numpy(part.lengths), torch.from_numpy(part.users.astype(np.int64))
+                moved = (each.to(vectors.device) for each in (items, lengths, users))
+                out[torch.from_numpy(index).to(vectors.device)] = self.net.states(*moved, vectors, prefix)
+        if not self.answers_empty:
+            out[torch.from_numpy(known.lengths == 0).to(out.device)] = 0
+        return out
+
+    def score(self, histories: Sequences) -> Tensor:
+        """[n, size]; where nothing speaks for a history, popularity."""
+        vectors = self.item_vectors()
+        scores = self._encode(histories, vectors) @ vectors.T
+        empty = np.bincount(histories.row_ids[histories.items > 0], minlength=len(histories)) == 0
+        if empty.any() and not self.answers_empty:
+            scores[torch.from_numpy(empty).to(scores.device)] = self.net.counts.log1p()
+        return scores
+
+    def state(self) -> dict[str, Tensor]:
+        return self.net.state_dict()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.net = self.build(state["counts"].numpy())
+        told, found = self.about["backbone"]["digest"], self.net.body.identity["digest"]
+        if told != found:
+            raise DataError(
+                f"{self.name} was trained on a backbone {self.config.backbone.name!r} with digest {told}, and what is "
+                f"there now has {found}: put the right one there, or train again"
+            )
+        self.net.load_state_dict(state)
+        self.net.eval()

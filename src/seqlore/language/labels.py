@@ -1,0 +1,241 @@
+"""Pseudo-labels as data: what users and items are like, in words, in several wordings each.
+
+Na et al., Findings of EMNLP 2024, 10.18653/v1/2024.findings-emnlp.423, sections 2.1 and 3.3. A label set is a frame
+with the columns ``kind`` ("item" or "user"), ``id``, ``version``, ``text``; how it was made does not matter here. The
+controls of Table 4 are functions from label sets to label sets, so that every arm trains on as many labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import polars as pl
+from pydantic import Field, model_validator
+
+from seqlore.config import Config
+from seqlore.data import Split, Vocabulary
+from seqlore.errors import DataError
+from seqlore.lore.book import load_lore
+from seqlore.lore.locate import language_model
+from seqlore.lore.make import LoreSettings, make_lore
+from seqlore.lore.store import LoreStore
+
+Kind = Literal["item", "user"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+COLUMNS = {"kind": pl.String, "id": pl.String, "version": pl.Int64, "text": pl.String}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """Labels of items and users.
+
+    Attributes: frame: kind, id, version, text; one row a label and wording, sorted by the first three.
+    """
+
+    frame: pl.DataFrame
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame, what: str = "labels") -> LabelSet:
+        """Check and conform; rows without text are dropped, a missing ``version`` column means one wording each.
+
+        Raises: DataError: a column is missing, a kind is unknown, a wording is there twice, or no label is left.
+        """
+        if "version" not in frame.columns:
+            frame = frame.with_columns(version=pl.lit(0))
+        for name in COLUMNS:
+            if name not in frame.columns:
+                have = ", ".join(frame.columns)
+                raise DataError(f"{what}: column {name!r} is missing (columns there: {have}); labels have {[*COLUMNS]}")
+        frame = frame.select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
+        frame = frame.filter(pl.col("text").str.strip_chars().str.len_chars() > 0).sort("kind", "id", "version")
+        if (strange := frame.filter(~pl.col("kind").is_in(KINDS))).height:
+            raise DataError(f"{what}: kind {strange['kind'][0]!r} is neither 'item' nor 'user'")
+        if (twice := frame.filter(pl.struct("kind", "id", "version").is_duplicated())).height:
+            kind, id, version, _ = twice.row(0)
+            raise DataError(f"{what}: {kind} {id!r} has version {version} twice; number its wordings 0, 1, 2, …")
+        if frame.is_empty():
+            raise DataError(f"{what}: there is no label with text in it; make some with `seqlore lore make`")
+        return cls(frame)
+
+    def __len__(self) -> int:
+        """Wordings of all labels."""
+        return len(self.frame)
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits over the content."""
+        return hashlib.sha256(self.frame.write_json().encode()).hexdigest()[:16]
+
+    def of(self, kind: Kind) -> LabelSet:
+        """The labels of one kind, possibly none."""
+        return LabelSet(self.frame.filter(pl.col("kind") == kind))
+
+    def wordings(self, kind: Kind, vocabulary: Vocabulary) -> list[tuple[str, ...]]:
+        """The wordings of each id, [vocabulary.size]; () where there is no label, and for index 0."""
+        out: list[tuple[str, ...]] = [()] * vocabulary.size
+        grouped = self.of(kind).frame.group_by("id", maintain_order=True).agg("text")
+        for index, texts in zip(vocabulary.index(grouped["id"]), grouped["text"].to_list(), strict=True):
+            out[index] = tuple(texts)
+        out[0] = ()
+        return out
+
+    def replaced(self, kind: Kind, by: LabelSet) -> LabelSet:
+        """This set with the labels of one kind taken from ``by``."""
+        other = self.frame.filter(pl.col("kind") != kind)
+        return LabelSet(pl.concat([other, by.of(kind).frame]).sort("kind", "id", "version"))
+
+    def shuffled(self, seed: int) -> LabelSet:
+        """Every id bears the label of another of its kind: all texts stay, and nothing that they say is true."""
+        parts = []
+        for kind in KINDS:
+            ids = self.of(kind).frame["id"].unique(maintain_order=True)
+            order = np.random.default_rng((seed, KINDS.index(kind))).permutation(len(ids))
+            moved = pl.DataFrame({"id": ids.gather(order), "to": ids.gather(np.roll(order, 1))})
+            parts.append(_renamed(self.of(kind).frame, moved))
+        return LabelSet(pl.concat(parts).sort("kind", "id", "version"))
+
+    def switched(self, foreign: LabelSet, seed: int) -> LabelSet:
+        """Every id bears a label of another dataset (Table 4); where that has fewer, its labels serve several ids.
+
+        Raises: DataError: the foreign set has no label of a kind that this one has.
+        """
+        parts = []
+        for kind in KINDS:
+            ids = self.of(kind).frame["id"].unique(maintain_order=True)
+            theirs = foreign.of(kind).frame["id"].unique(maintain_order=True)
+            if len(ids) and not len(theirs):
+                raise DataError(f"the foreign label set has no {kind} labels to switch with; name another")
+            if not len(ids):
+                continue
+            drawn = np.random.default_rng((seed, KINDS.index(kind))).permutation(len(theirs))
+            moved = pl.DataFrame({"id": theirs.gather(np.resize(drawn, len(ids))), "to": ids})
+            parts.append(_renamed(foreign.of(kind).frame, moved))
+        return LabelSet(pl.concat(parts).sort("kind", "id", "version"))
+
+
+def _renamed(frame: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``frame`` under the ids ``to`` of ``moved`` (id, to); an id may go to several."""
+    joined = frame.join(moved, on="id", how="inner")
+    return joined.select("kind", pl.col("to").alias("id"), "version", "text")
+
+
+def from_summaries(frame: pl.DataFrame) -> LabelSet:
+    """Labels out of the explanations of XRec (Ma, Ren & Huang, Findings of EMNLP 2024): ``user_summary`` and
+    ``item_summary`` of ``user_id`` and ``item_id``, prefixed by the ``domain``; the first of each counts."""
+    parts = [
+        frame.select(
+            kind=pl.lit(kind), id=pl.col("domain") + "-" + pl.col(f"{kind}_id"), text=pl.col(f"{kind}_summary")
+        ).unique("id", keep="first", maintain_order=True)
+        for kind in KINDS
+    ]
+    return LabelSet.from_frame(pl.concat(parts), "explanations")
+
+
+def mark_names(text: str, names: Mapping[str, int | str]) -> list[str | int]:
+    """Cut a label at the names of catalogue items.
+
+    The rule: a name is the whole title of an item, of two words or more, in any case, standing as words of its own;
+    where several fit at one place, the longest. A word of a title, or a title of one word ("Soap"), is left alone, for
+    it may mean the thing and not the product.
+
+    Args: names: lower-cased title → item index, or the words to stand in its place ("this item").
+
+    Returns: the text in order, words as strings and items as their index.
+    """
+    known = {name: value for name, value in names.items() if len(name.split()) >= 2}
+    if not known:
+        return [text]
+    pattern = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
+    out: list[str | int] = []
+    for i, piece in enumerate(re.split(rf"(?<!\w)({pattern})(?!\w)", text, flags=re.IGNORECASE)):
+        value = known[piece.lower()] if i % 2 else piece
+        if isinstance(value, str) and out and isinstance(out[-1], str):
+            out[-1] += value
+        elif value != "":
+            out.append(value)
+    return out
+
+
+Control = Literal["own", "shuffled", "foreign"]
+
+
+class LabelSource(Config):
+    """Where labels come from, and what is done to them on purpose."""
+
+    files: tuple[str, ...] = Field(
+        (), description="Files that `seqlore lore make` wrote for this split; ${NAME} and ~ are filled in."
+    )
+    model: str = Field("extractive", description="Without files: the language model that writes the labels.")
+    item_task: Literal["auto", "item-label", "item-knowledge", "item-attributes"] = Field(
+        "auto",
+        description="What the model is asked about items; auto = a label where there are reviews, else knowledge.",
+    )
+    user_task: Literal["auto", "user-label", "user-preference"] = Field(
+        "auto", description="… about users; auto = a label where there are reviews, else the preference."
+    )
+    lore: LoreSettings = Field(
+        LoreSettings(versions=3, denoise=True), description="denoise = false gives the one-stage labels of Table 5."
+    )
+    store: str | None = Field(None, description="The lore store; None = the one in the cache folder.")
+    items: Control = Field("own", description="Items bear their own labels, each other's, or those of another dataset.")
+    users: Control = Field("own", description="… and users.")
+    foreign: str | None = Field(None, description="Label file of another dataset; explanations of XRec can serve.")
+    leaky: bool = Field(False, description="Diagnostic: labels know the held-out reviews too. Never for a result.")
+
+    @model_validator(mode="after")
+    def _foreign_is_named(self) -> LabelSource:
+        if "foreign" in (self.items, self.users) and self.foreign is None:
+            raise ValueError("foreign: name the label file whose labels items or users shall bear")
+        return self
+
+    def read(self, split: Split, seed: int = 0) -> LabelSet:
+        """The labels for a split, made where they are not there yet.
+
+        Raises: DataError: a file is missing, is about another dataset, or was written from what ``split`` holds out
+            (unless ``leaky``). ConfigError: no such language model.
+        """
+        known = split.with_everything() if self.leaky else split
+        frames = [load_lore(_path(file), known).frame for file in self.files] if self.files else self._made(known)
+        labels = LabelSet.from_frame(pl.concat(frames), "labels")
+        for kind, control in (("item", self.items), ("user", self.users)):
+            if control == "shuffled":
+                labels = labels.replaced(kind, labels.shuffled(seed))
+            elif control == "foreign":
+                assert self.foreign is not None  # validated
+                labels = labels.replaced(kind, labels.switched(read_labels(_path(self.foreign)), seed))
+        return labels
+
+    def _made(self, split: Split) -> list[pl.DataFrame]:
+        events = split.dataset.interactions
+        reviewed = any(column in events.columns and events[column].count() for column in ("review", "summary"))
+        tasks = (
+            self.item_task if self.item_task != "auto" else ("item-label" if reviewed else "item-knowledge"),
+            self.user_task if self.user_task != "auto" else ("user-label" if reviewed else "user-preference"),
+        )
+        model = language_model(self.model)
+        with LoreStore(None if self.store is None else _path(self.store)) as store:
+            return [make_lore(split, task, model, store, self.lore).frame for task in tasks]
+
+
+def read_labels(path: Path) -> LabelSet:
+    """A label set from a Parquet file, whatever dataset it is about; explanations of XRec become labels.
+
+    Raises: DataError: no such file, or no labels in it.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path}: not a readable Parquet file of labels ({type(error).__name__})") from error
+    return from_summaries(frame) if "user_summary" in frame.columns else LabelSet.from_frame(frame, str(path))
+
+
+def _path(name: str) -> Path:
+    return Path(os.path.expandvars(name)).expanduser()

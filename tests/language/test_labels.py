@@ -1,0 +1,137 @@
+"""Label sets as data, and their controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqlore.data import Split, Vocabulary, leave_one_out
+from seqlore.errors import ConfigError, DataError
+from seqlore.language.labels import LabelSet, LabelSource, from_summaries, mark_names
+from seqlore.lore.book import COLUMNS, Lore, training_part
+from toys import make_dataset
+
+
+def labels(rows: list[tuple[str, str, int, str]]) -> LabelSet:
+    return LabelSet.from_frame(pl.DataFrame(rows, schema=["kind", "id", "version", "text"], orient="row"))
+
+
+THREE = labels(
+    [("item", "a", 0, "of a"), ("item", "a", 1, "also of a"), ("item", "b", 0, "of b"), ("user", "u", 0, "of u")]
+)
+
+
+def told(set_: LabelSet, kind: str) -> dict[str, set[str]]:
+    frame = set_.of(kind).frame  # type: ignore[arg-type]
+    return {id: set(frame.filter(id=id)["text"]) for id in frame["id"].unique()}
+
+
+def test_wordings_follow_the_vocabulary():
+    items = Vocabulary(["c", "b", "a"])
+    wordings = dict(zip(["", *items.ids], THREE.wordings("item", items), strict=True))
+    assert wordings == {"": (), "a": ("of a", "also of a"), "b": ("of b",), "c": ()}
+    assert THREE.wordings("user", Vocabulary(["v"])) == [(), ()]
+
+
+def test_a_frame_is_checked():
+    frame = THREE.frame
+    assert len(LabelSet.from_frame(frame.drop("version").unique(["kind", "id"]))) == 3, (
+        "one wording each needs no number"
+    )
+    with pytest.raises(DataError, match="'text' is missing"):
+        LabelSet.from_frame(frame.drop("text"), "file")
+    with pytest.raises(DataError, match="'shop' is neither"):
+        LabelSet.from_frame(frame.with_columns(kind=pl.lit("shop")))
+    with pytest.raises(DataError, match="version 0 twice"):
+        LabelSet.from_frame(frame.with_columns(version=pl.lit(0)))
+    with pytest.raises(DataError, match="no label"):
+        LabelSet.from_frame(frame.with_columns(text=pl.lit("  ")))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 9), st.integers(0, 3))
+def test_shuffled_labels_are_all_there_and_all_wrong(n: int, seed: int):
+    rows = [("item", f"i{i}", v, f"text {i} {v}") for i in range(n) for v in range(2)]
+    before, after = labels(rows), labels(rows).shuffled(seed)
+    assert sorted(after.frame["text"]) == sorted(before.frame["text"])
+    assert all(not told(after, "item")[id] & own for id, own in told(before, "item").items())
+    assert all(len(texts) == 2 for texts in told(after, "item").values()), "the wordings of a label stay together"
+
+
+def test_switched_labels_are_the_others_and_reach_every_id():
+    foreign = labels([("item", "x", 0, "foreign item"), ("user", "y", 0, "foreign user"), ("user", "z", 0, "another")])
+    switched = THREE.switched(foreign, 0)
+    assert told(switched, "item") == {"a": {"foreign item"}, "b": {"foreign item"}}
+    assert told(switched, "user")["u"] < {"foreign user", "another"}
+    with pytest.raises(DataError, match="no user labels"):
+        THREE.switched(foreign.of("item"), 0)
+
+
+def test_one_kind_is_replaced_alone():
+    replaced = THREE.replaced("item", THREE.shuffled(0))
+    assert told(replaced, "item") == {"a": {"of b"}, "b": {"of a", "also of a"}}
+    assert told(replaced, "user") == told(THREE, "user")
+
+
+def test_explanations_become_labels():
+    frame = pl.DataFrame(
+        {"domain": ["yelp", "yelp"], "user_id": ["1", "1"], "item_id": ["1", "2"], "user_summary": ["likes x", "again"],
+         "item_summary": ["is x", "is y"]}
+    )  # fmt: skip
+    assert told(from_summaries(frame), "user") == {"yelp-1": {"likes x"}}
+    assert told(from_summaries(frame), "item") == {"yelp-1": {"is x"}, "yelp-2": {"is y"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("The Rose Soap smells.", ["The ", 7, " smells."]),
+        ("rose soap, ROSE SOAP!", [7, ", ", 7, "!"]),
+        ("Rose Soap Deluxe and rose soap", [8, " and ", 7]),
+        ("prose soap, rose soaps", ["prose soap, rose soaps"]),
+        ("plain soap", ["plain soap"]),
+        ("A (new) thing here", ["A this item here"]),
+    ],
+)
+def test_names_stand_for_items(text: str, cut: list):
+    names = {"rose soap": 7, "rose soap deluxe": 8, "soap": 9, "(new) thing": "this item"}
+    marked = mark_names(text, names)
+    assert marked == cut
+
+
+@pytest.fixture
+def split() -> Split:
+    histories = {f"u{i}": ["a", "b", "c", "d"] for i in range(3)}
+    return leave_one_out(make_dataset(histories, review=[f"review of {i}" for i in "abcd"] * 3))
+
+
+def file_of(split: Split, folder: Path, name: str = "labels.parquet") -> Path:
+    rows = [("item", "a", 0, "said of a"), ("item", "b", 0, "said of b"), ("user", "u0", 0, "said of u0")]
+    about = {"dataset": split.dataset.hash, "training": training_part(split)}
+    return Lore(pl.DataFrame(rows, schema=COLUMNS, orient="row"), about, split.catalog, split.users).save(folder / name)
+
+
+def test_labels_from_a_file_and_their_controls(split: Split, tmp_path: Path):
+    path = str(file_of(split, tmp_path))
+    assert told(LabelSource(files=(path,)).read(split), "item")["a"] == {"said of a"}
+    shuffled = LabelSource(files=(path,), items="shuffled").read(split)
+    assert told(shuffled, "item") == {"a": {"said of b"}, "b": {"said of a"}}
+    assert told(shuffled, "user") == {"u0": {"said of u0"}}
+    THREE.frame.write_parquet(tmp_path / "foreign.parquet")
+    foreign = LabelSource(files=(path,), users="foreign", foreign=str(tmp_path / "foreign.parquet")).read(split)
+    assert told(foreign, "user") == {"u0": {"of u"}}
+    with pytest.raises(ConfigError, match="name the label file"):
+        LabelSource.parse({"items": "foreign"}, "labels")
+    with pytest.raises(DataError, match="not a readable Parquet"):
+        LabelSource(files=(path,), users="foreign", foreign=str(tmp_path / "none")).read(split)
+
+
+def test_labels_that_know_what_is_held_out_are_refused_unless_asked_for(split: Split, tmp_path: Path):
+    path = str(file_of(split.with_everything(), tmp_path))
+    with pytest.raises(DataError, match="keeps back"):
+        LabelSource(files=(path,)).read(split)
+    assert len(LabelSource(files=(path,), leaky=True).read(split)) == 3

@@ -87,6 +87,7 @@ def make(
     from seqlore.lore.cost import Budget
     from seqlore.lore.locate import language_model
     from seqlore.lore.make import LoreSettings, check_task, make_lore, plan_lore
+    from seqlore.lore.material import known_texts
     from seqlore.lore.store import LoreStore
 
     if out is None and not dry_run:
@@ -98,10 +99,10 @@ def make(
         if not model.startswith("openai:"):
             raise ConfigError(f"--spend is for servers that cost money; {model} costs none: leave it out")
         own["budget"] = Budget(money=spend)
-    speaker = language_model(model, **own)
-    split = split_settings(protocol, ties, split_seed).make(Dataset.load(dataset), ties)
+    wanted, split = check_task(task), split_settings(protocol, ties, split_seed).make(Dataset.load(dataset), ties)
+    speaker = language_model(model, texts=lambda: known_texts(split, wanted), **own)
     about = None if profiles is None else load_lore(profiles, split)
-    arguments = (split, check_task(task), speaker, LoreStore(store), settings)
+    arguments = (split, wanted, speaker, LoreStore(store), settings)
     if dry_run:
         _say_plan(plan_lore(*arguments, profiles=about), as_json)
         return

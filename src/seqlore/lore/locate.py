@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from seqlore.errors import ConfigError
 from seqlore.lore.model import LanguageModel
 
 
-def language_model(name: str, **settings: Any) -> LanguageModel:
+def language_model(name: str, *, texts: Callable[[], Iterable[str]] | None = None, **settings: Any) -> LanguageModel:
     """The model that ``name`` means.
 
     Args:
         name: "extractive", which needs no model; "openai:MODEL" or "openai:MODEL@URL", a server; else the folder or hub
             name of a local model.
+        texts: gives training texts, for the extractive model to know what is common among them; no other reads them.
         settings: of that kind of model.
 
     Raises: ConfigError: the model or a setting does not exist. MissingExtraError: its library is not installed.
@@ -22,9 +24,9 @@ def language_model(name: str, **settings: Any) -> LanguageModel:
     if kind == "extractive":
         from seqlore.lore.extractive import ExtractiveModel
 
-        if rest:
-            raise ConfigError(f"language model {name!r}: write extractive alone; its settings come beside it")
-        return ExtractiveModel(**settings)
+        if rest or settings:
+            raise ConfigError(f"language model {name!r}: the extractive model has no settings; write extractive alone")
+        return ExtractiveModel() if texts is None else ExtractiveModel.fit(texts())
     if kind == "openai":
         from seqlore.lore.openai import OpenAIModel
 

@@ -80,6 +80,12 @@ def gather(
     return found
 
 
+def known_texts(split: Split, task: Task) -> list[str]:
+    """Every different text that prompts of ``task`` are written from: what an extractive model may count words in."""
+    names = ("reviews", "description", "title", "titles")
+    return list(dict.fromkeys(t for m in gather(split, task) for n in names for t in m.facts.get(n, ()) if t))
+
+
 def _columns(split: Split, names: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
     """Catalogue texts: name → one tuple of values an item, [len(catalog)]; () = not known."""
     items, out = split.catalog.items, {}

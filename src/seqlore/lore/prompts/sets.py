@@ -61,7 +61,9 @@ class PromptSet(Config):
     source: str = Field("", description="Where format and wording come from.")
     system: str = Field("", description="The system message; domain words are its only placeholders.")
     prompt: str = Field(min_length=1, description="The message, see seqlore.lore.prompts.template.")
-    answer: str = Field(TEXT, description='How it is read: "text", "json", or the key of the text in a JSON object.')
+    answer: str = Field(
+        TEXT, description='How it is read: "text", "json" (an object), or the key of the text in a JSON object.'
+    )
     json_schema: dict[str, Any] | None = Field(None, description="Of the answer, for servers that hold a model to it.")
     words: dict[str, str] = Field({}, description="Words of the domain: more placeholders, each with its default.")
     wordings: tuple[str, ...] = Field((), description='Of "reword": what {wording} stands for, by version.')
@@ -151,8 +153,8 @@ class PromptSet(Config):
         except ValueError:
             return ""
         if self.answer == JSON:
-            wanted = (self.json_schema or {}).get("required", [])
-            return json.dumps(said, ensure_ascii=False) if all(key in said for key in wanted) else ""
+            known = {key: value for key, value in said.items() if value not in ("", [], {}, None)}
+            return json.dumps(known, ensure_ascii=False) if known else ""
         text = said.get(self.answer)
         return text.strip() if isinstance(text, str) and text.strip() != "None" else ""
 

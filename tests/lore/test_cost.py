@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqlore.data import Dataset
 from seqlore.errors import ConfigError
 from seqlore.lore.cost import Budget, BudgetError, Estimate, estimate, estimate_tokens
 from seqlore.lore.model import Prompt, Sampling
+from seqlore.text.locate import find_model
 
 
 def test_tokens_of_a_text_by_hand() -> None:
@@ -19,6 +21,17 @@ def test_tokens_of_a_text_by_hand() -> None:
     assert estimate_tokens("口紅") == 3  # 6 bytes / 2.5 = 2.4
     assert estimate_tokens("rosé") == 2  # 3 / 3.5 + 2 / 2.5 = 1.7
     assert estimate_tokens("\ud800") == 2  # no text that UTF-8 can write, and no crash
+
+
+@pytest.mark.realdata
+def test_on_titles_the_estimate_is_rather_high(beauty: Dataset) -> None:
+    """Beside the 30,000 word pieces of all-MiniLM-L6-v2, a vocabulary smaller than those of language models."""
+    from transformers import AutoTokenizer
+
+    titles = [title for title in beauty.items["title"].drop_nulls().to_list() if title][:3000]
+    pieces = AutoTokenizer.from_pretrained(str(find_model("all-MiniLM-L6-v2")))(titles, add_special_tokens=False)
+    ratio = sum(map(estimate_tokens, titles)) / sum(map(len, pieces["input_ids"]))
+    assert ratio == pytest.approx(1.114, abs=0.005)
 
 
 @given(st.text(), st.text())

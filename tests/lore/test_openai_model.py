@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from seqlore.lore import Answer, LanguageModel, Prompt, Sampling, exchange, gene
 from seqlore.lore.cost import Budget, BudgetError, Estimate, estimate
 from seqlore.lore.exchange import retry_after
 from seqlore.lore.openai import OpenAIModel
+from seqlore.lore.schema import follows
 from seqlore.lore.store import LoreStore
 
 openai = pytest.importorskip("openai", reason="the openai client is not installed")
@@ -275,6 +277,25 @@ def test_tokens_are_estimated_where_the_server_counts_none(server: ChatServer) -
     # By hand: "prompt 0" is 8 bytes, so 3 tokens, and 4 for the message, and 3 for the turn; "prompt 0!" is 3.
     assert (answer.prompt_tokens, answer.completion_tokens) == (10, 3)
     assert answer.cost == pytest.approx((10 * 1 + 3 * 2) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"title": "Rose"}', None),
+        ('{"title": 3}', r"^at \$\.title: 3 is not of type 'string'$"),
+        ("{}", r"^at \$: 'title' is a required property$"),
+        ("Rose", "^no JSON: "),
+    ],
+)
+def test_following_a_schema(text: str, fault: str | None) -> None:
+    found = follows(text, SCHEMA)
+    assert found is None if fault is None else re.search(fault, found or "")
+
+
+def test_a_schema_is_whole_in_itself() -> None:
+    with pytest.raises(ConfigError, match=r"json_schema: .*write what it refers to into the schema"):
+        follows("1", {"$ref": "http://127.0.0.1:9/elsewhere.json"})
 
 
 SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}

@@ -13,10 +13,10 @@ from seqlore.errors import ConfigError, MissingExtraError
 
 def check_schema(schema: dict[str, Any]) -> None:
     """Raises: ConfigError: no JSON schema. MissingExtraError: the checker is not installed."""
-    checker, faults = _checker()
+    checker, fault = _checker()
     try:
         checker.check_schema(schema)
-    except faults.SchemaError as error:
+    except fault as error:
         raise ConfigError(f"json_schema: not a JSON schema at {error.json_path}: {error.message}") from None
 
 
@@ -24,19 +24,23 @@ def follows(text: str, schema: dict[str, Any]) -> str | None:
     """What keeps ``text`` from being JSON of ``schema``; None = nothing. Raises: as ``check_schema``."""
     checker, _ = _checker()
     from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
     try:
         value = json.loads(text)
     except ValueError as error:
         return f"no JSON: {error}"
-    # An empty registry: a reference to another document is an error and not a download.
-    fault = next(iter(checker(schema, registry=Registry()).iter_errors(value)), None)
+    try:  # an empty registry: a reference to another document is an error and not a download
+        fault = next(iter(checker(schema, registry=Registry()).iter_errors(value)), None)
+    except Unresolvable as error:
+        raise ConfigError(f"json_schema: {error}; write what it refers to into the schema") from None
     return None if fault is None else f"at {fault.json_path}: {fault.message[:100]}"
 
 
 def _checker() -> tuple[Any, Any]:
+    """Validator and its error, once they are needed."""
     try:
-        import jsonschema
+        from jsonschema import Draft202012Validator, SchemaError
     except ImportError as error:
         raise MissingExtraError("answers of a JSON schema need jsonschema: pip install 'seqlore[llm]'") from error
-    return jsonschema.Draft202012Validator, jsonschema.exceptions
+    return Draft202012Validator, SchemaError

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,6 +173,14 @@ def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     bounds = [(0.375, 0.5), (0.75, 1), (1.5, 2), (3, 4), (6, 8), (12, 16), (22.5, 30), (22.5, 30)]
     for attempt, (least, most) in enumerate(bounds):
         assert least <= exchange._pause(TimeoutError(), attempt) <= most  # type: ignore[operator]
+
+
+def test_a_server_says_how_long_to_wait() -> None:
+    class Busy(Exception):
+        response = SimpleNamespace(headers={"retry-after": "7"})
+
+    for attempt in (0, 5):
+        assert 7 <= exchange._pause(Busy(), attempt) <= 8.75  # type: ignore[operator]
 
 
 def test_closing_stops_the_work(server: ChatServer) -> None:

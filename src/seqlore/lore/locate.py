@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from seqlore.errors import ConfigError
 from seqlore.lore.model import LanguageModel
@@ -36,4 +36,4 @@ def language_model(name: str, *, texts: Callable[[], Iterable[str]] | None = Non
         return OpenAIModel(model, **({"base_url": address} if address else {}), **settings)
     from seqlore.lore.local import LocalModel
 
-    return LocalModel(name, **settings)
+    return cast(LanguageModel, LocalModel(name, **settings))  # pyright takes a cached property for no property

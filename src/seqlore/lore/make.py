@@ -45,16 +45,26 @@ def check_task(name: str) -> Task:
 class LoreSettings(Config):
     """How lore is made."""
 
-    prompts: tuple[str, ...] = Field((), description="Prompt sets instead of the built-in ones: TOML files or names.")
-    words: dict[str, str] = Field({}, description='Domain words of the prompt sets, say items = "beauty products".')
-    versions: int = Field(1, ge=1, description="Wordings of each text; 1 = the text itself only.")
-    denoise: bool = Field(False, description="Take the noise out of each text in a second step.")
-    budget: int = Field(2048, ge=1, description="Most tokens of reviews, history or description in a prompt.")
-    history: int | None = Field(150, ge=1, description="Most events of a user, the latest; None = all.")
-    user_columns: tuple[str, ...] | None = Field(None, description="What of the users may be told; None = all columns.")
-    sampling: dict[str, Any] = Field({}, description="Sampling other than the prompt sets', say max_tokens = 64.")
-    structured: bool = Field(False, description="Have the server hold the model to the prompt set's JSON schema.")
-    limit: int | None = Field(None, ge=1, description="Only the first so many items or users; None = all.")
+    prompts: tuple[str, ...] = Field(
+        default=(), description="Prompt sets instead of the built-in ones: TOML files or names."
+    )
+    words: dict[str, str] = Field(
+        default={}, description='Domain words of the prompt sets, say items = "beauty products".'
+    )
+    versions: int = Field(default=1, ge=1, description="Wordings of each text; 1 = the text itself only.")
+    denoise: bool = Field(default=False, description="Take the noise out of each text in a second step.")
+    budget: int = Field(default=2048, ge=1, description="Most tokens of reviews, history or description in a prompt.")
+    history: int | None = Field(default=150, ge=1, description="Most events of a user, the latest; None = all.")
+    user_columns: tuple[str, ...] | None = Field(
+        default=None, description="What of the users may be told; None = all columns."
+    )
+    sampling: dict[str, Any] = Field(
+        default={}, description="Sampling other than the prompt sets', say max_tokens = 64."
+    )
+    structured: bool = Field(
+        default=False, description="Have the server hold the model to the prompt set's JSON schema."
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only the first so many items or users; None = all.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +189,10 @@ class _Plan:
 
     def __init__(self, task: Task, settings: LoreSettings, model: LanguageModel) -> None:
         stages: list[Task] = [task]
-        stages += ["denoise"] if settings.denoise else []
-        stages += ["reword"] if settings.versions > 1 else []
+        if settings.denoise:
+            stages.append("denoise")
+        if settings.versions > 1:
+            stages.append("reword")
         self.settings, self.model = settings, model
         self.sets: dict[str, PromptSet] = {stage: choose(stage, settings.prompts) for stage in stages}
         for given in map(PromptSet.load, settings.prompts):
@@ -241,8 +253,8 @@ class _Run:
             texts[told.index] = chosen.read(told.answer.texts[0])
             if told.fresh:
                 self.fresh += 1
-                known = self.cost is not None and told.answer.cost is not None
-                self.cost = self.cost + told.answer.cost if known else None
+                cost = told.answer.cost
+                self.cost = None if self.cost is None or cost is None else self.cost + cost
             if self.progress is not None:
                 fresh = self.fresh - before
                 left = (time.monotonic() - started) / fresh * max(0, todo - fresh) if fresh else None

@@ -49,13 +49,15 @@ class Prompt:
 class Sampling(Config):
     """How completions are drawn. What a model or server cannot do is an error, never ignored."""
 
-    max_tokens: int = Field(256, ge=1, description="Most tokens in a completion.")
-    temperature: float = Field(0.0, ge=0, description="0 = the likeliest token each time.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the likeliest tokens that together have this mass.")
-    n: int = Field(1, ge=1, description="Completions of each prompt.")
-    stop: tuple[str, ...] = Field((), description="Strings that end a completion; they are not part of it.")
-    seed: int | None = Field(0, description="Of the draws; None = left to the model.")
-    json_schema: dict[str, Any] | None = Field(None, description="The completion is JSON of this schema.")
+    max_tokens: int = Field(default=256, ge=1, description="Most tokens in a completion.")
+    temperature: float = Field(default=0.0, ge=0, description="0 = the likeliest token each time.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Draw from the likeliest tokens that together have this mass."
+    )
+    n: int = Field(default=1, ge=1, description="Completions of each prompt.")
+    stop: tuple[str, ...] = Field(default=(), description="Strings that end a completion; they are not part of it.")
+    seed: int | None = Field(default=0, description="Of the draws; None = left to the model.")
+    json_schema: dict[str, Any] | None = Field(default=None, description="The completion is JSON of this schema.")
 
 
 @dataclass(frozen=True, slots=True)

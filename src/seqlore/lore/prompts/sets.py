@@ -52,21 +52,27 @@ OBJECTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 TEXT, JSON = "text", "json"
 
+_FOLDER = files("seqlore.lore.prompts")
+
 
 class PromptSet(Config):
     """What is asked for one task, and how the answer is read."""
 
     name: str = Field(min_length=1, description="Recorded beside each text.")
     task: Task
-    source: str = Field("", description="Where format and wording come from.")
-    system: str = Field("", description="The system message; domain words are its only placeholders.")
+    source: str = Field(default="", description="Where format and wording come from.")
+    system: str = Field(default="", description="The system message; domain words are its only placeholders.")
     prompt: str = Field(min_length=1, description="The message, see seqlore.lore.prompts.template.")
     answer: str = Field(
-        TEXT, description='How it is read: "text", "json" (an object), or the key of the text in a JSON object.'
+        default=TEXT, description='How it is read: "text", "json" (an object), or the key of the text in a JSON object.'
     )
-    json_schema: dict[str, Any] | None = Field(None, description="Of the answer, for servers that hold a model to it.")
-    words: dict[str, str] = Field({}, description="Words of the domain: more placeholders, each with its default.")
-    wordings: tuple[str, ...] = Field((), description='Of "reword": what {wording} stands for, by version.')
+    json_schema: dict[str, Any] | None = Field(
+        default=None, description="Of the answer, for servers that hold a model to it."
+    )
+    words: dict[str, str] = Field(
+        default={}, description="Words of the domain: more placeholders, each with its default."
+    )
+    wordings: tuple[str, ...] = Field(default=(), description='Of "reword": what {wording} stands for, by version.')
     sampling: Sampling = Sampling()
 
     @model_validator(mode="after")
@@ -109,7 +115,7 @@ class PromptSet(Config):
 
         Raises: ConfigError: there is none, or it is not a prompt set; one sentence that names the file and the key.
         """
-        built_in = files(__package__).joinpath(f"{path}.toml")
+        built_in = _FOLDER.joinpath(f"{path}.toml")
         try:
             text = built_in.read_text("utf-8") if str(path) in built_in_names() else Path(path).read_text("utf-8")
             return cls.parse(tomllib.loads(text), f"prompt set {path}")
@@ -167,7 +173,7 @@ def _entries(columns: Mapping[str, Sequence[str]]) -> list[Entry]:
 
 def built_in_names() -> list[str]:
     """The prompt sets that come with Seqlore."""
-    return sorted(p.name.removesuffix(".toml") for p in files(__package__).iterdir() if p.name.endswith(".toml"))
+    return sorted(p.name.removesuffix(".toml") for p in _FOLDER.iterdir() if p.name.endswith(".toml"))
 
 
 def choose(task: Task, given: Sequence[str | Path] = ()) -> PromptSet:

@@ -17,6 +17,11 @@ _HOME = {
     **{name: f"seqlore.rerank.augment:{name}" for name in ("Augmentation", "NoAugmentation", "augmentation_class")},
     "UserTexts": "seqlore.rerank.texts:UserTexts",
     "TextAugmentation": "seqlore.rerank.text_augmentation:TextAugmentation",
+    **{name: f"seqlore.rerank.text_baselines:{name}" for name in ("BERTAug", "LLMAug")},
+    "KAR": "seqlore.rerank.kar:KAR",
+    "UR4Rec": "seqlore.rerank.ur4rec:UR4Rec",
+    "Knowledge": "seqlore.rerank.knowledge:Knowledge",
+    "KnowledgeSettings": "seqlore.rerank.gathering:KnowledgeSettings",
     "TwoStage": "seqlore.rerank.two_stage:TwoStage",
 }
 

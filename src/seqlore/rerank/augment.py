@@ -37,6 +37,10 @@ from seqlore.rerank.lists import ListBatch, ListData
 AUGMENTATIONS: dict[str, str] = {
     "NoAugmentation": "seqlore.rerank.augment:NoAugmentation",
     "TextAugmentation": "seqlore.rerank.text_augmentation:TextAugmentation",
+    "BERTAug": "seqlore.rerank.text_baselines:BERTAug",
+    "LLMAug": "seqlore.rerank.text_baselines:LLMAug",
+    "KAR": "seqlore.rerank.kar:KAR",
+    "UR4Rec": "seqlore.rerank.ur4rec:UR4Rec",
 }
 
 

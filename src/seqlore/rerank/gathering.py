@@ -1,0 +1,187 @@
+"""From lists to knowledge: which texts are needed, who writes them, and their vectors.
+
+Texts come from the lore store (:mod:`seqlore.lore`), written by any language model, and vectors from the vector store,
+so that what was made once is never made again.
+
+Zhang et al., COLING 2025, section 3.1: the preference prompt holds the user's individual information and title and
+categories of the history; the item prompt title and brand; both ask about the same aspects. With ``texts = "raw"``
+nothing is generated, and the encoder reads histories and items themselves: their BERT-aug, and "w/o LLM".
+
+Each held-out case has a text written from its own history. So has each training sample where targets come from a pool;
+else, or with ``every``, it has the latest of texts written every so many events: fewer texts for more samples, and
+never from what came after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from seqlore.config import Config
+from seqlore.data import Sequences, Split
+from seqlore.errors import DataError
+from seqlore.lore.extractive.english import sentences
+from seqlore.lore.locate import language_model
+from seqlore.lore.make import LoreSettings, make_lore
+from seqlore.lore.material import known_texts
+from seqlore.lore.model import LanguageModel
+from seqlore.lore.prompts import Task
+from seqlore.lore.store import LoreStore
+from seqlore.rerank.knowledge import Knowledge
+from seqlore.rerank.lists import ListData
+from seqlore.rerank.texts import LIMIT, UserTexts
+from seqlore.text import TextSource
+
+#: Events between texts of a training user where targets are drawn anew in each epoch.
+STEP = 10
+
+
+class KnowledgeSettings(Config):
+    """Which texts, by whom, and their encoder."""
+
+    texts: Literal["lore", "raw"] = Field("lore", description="Generated, or titles and categories as they are.")
+    model: str = Field("extractive", description="Language model, see seqlore.lore.locate.")
+    store: Path | None = Field(None, description="Lore store; None = the one in the cache folder.")
+    encoder: str = Field("all-MiniLM-L6-v2", description="Encoder of the texts, see TextSource.")
+    vectors: Path | None = Field(None, description="Vector store; None = the one in the cache folder.")
+    history: int = Field(10, ge=1, description="Latest events of which the preference text is written.")
+    every: int | None = Field(
+        None,
+        ge=1,
+        description=f"Texts of training users every so many events; None = at each target of the pool, else {STEP}.",
+    )
+    sentences: bool = Field(False, description="A vector for each sentence of the preference; False = one a text.")
+    most: int = Field(12, ge=1, description="Sentences that have a vector.")
+    item: str = Field("item", description='What an item is called in prompts, say "movie".')
+    items: str = Field("items", description="The same for several.")
+    chosen: str = Field("chosen", description='What users did with them, say "watched".')
+    aspects: str = Field("kind, maker, style, quality, audience", description="What both prompts ask about.")
+    user_columns: tuple[str, ...] | None = Field(None, description="Of the users, told in the prompt; None = all.")
+
+
+def gather_knowledge(lists: ListData, settings: KnowledgeSettings) -> tuple[Knowledge, Sequences]:
+    """Preferences and items' knowledge, and the histories that the preferences were written from.
+
+    Raises: DataError: no item has any text.
+    """
+    points = text_points(lists, settings.every)
+    return Knowledge(preference_vectors(lists.split, points, settings), item_vectors(lists.split, settings)), points
+
+
+def text_points(lists: ListData, every: int | None) -> Sequences:
+    """The histories from which preference texts are written, each once: what came before targets, and not more."""
+    split = lists.split
+    if every is None and lists.pool is not None:
+        parts = [lists.cases(epoch).histories for epoch in range(1, lists.pool + 1)]
+    else:
+        parts = [prefixes(split.train, lists.first - 1, every or STEP)]
+    held_out = (lists.valid, split.test)
+    parts += [_plain(cases.histories) for cases in held_out if cases is not None]
+    whole = Sequences.concat([_plain(part) for part in parts])
+    keys = whole.users.astype(np.int64) * LIMIT + whole.lengths
+    return whole.take(np.unique(keys, return_index=True)[1])
+
+
+def prefixes(sequences: Sequences, first: int, every: int) -> Sequences:
+    """The first ``first``, ``first + every``, … events of each sequence, as long as another follows."""
+    count = np.maximum(0, (sequences.lengths - 1 - first) // every + 1)
+    of = np.repeat(np.arange(len(sequences)), count)
+    place = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
+    starts = sequences.offsets[:-1][of]
+    return sequences.slice(starts, starts + first + every * place, of)
+
+
+def _plain(histories: Sequences) -> Sequences:
+    """Items and users alone, so that sequences of different origin go together."""
+    return Sequences(histories.items, histories.offsets, histories.users)
+
+
+def preference_vectors(split: Split, points: Sequences, settings: KnowledgeSettings) -> UserTexts:
+    """Vectors of a text about each user at each point. Raises: DataError: nothing is known of any of the items."""
+    texts = _raw_histories(split, points, settings) if settings.texts == "raw" else _written(split, points, settings)
+    source = TextSource(encoder=settings.encoder, store=settings.vectors)
+    if not settings.sentences:
+        return UserTexts(points, source.embed_texts(texts), np.array([int(bool(text)) for text in texts]))
+    pieces = [in_sentences(text)[: settings.most] for text in texts]
+    counts = np.array([len(each) for each in pieces])
+    flat = source.embed_texts([piece for each in pieces for piece in each])
+    vectors = np.zeros((len(texts), counts.max(initial=1), flat.shape[1]), np.float32)
+    rows = np.repeat(np.arange(len(texts)), counts)
+    vectors[rows, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)] = flat
+    return UserTexts(points, vectors, counts)
+
+
+def item_vectors(split: Split, settings: KnowledgeSettings) -> Tensor:
+    """float32 [catalog.size, d]: of the knowledge about each item, or of its own texts; zero where there is none."""
+    texts = _item_texts(split)
+    if settings.texts == "lore":
+        with LoreStore(settings.store) as store:
+            model = _model(split, "item-knowledge", settings)
+            words = {"item": settings.item, "aspects": settings.aspects}
+            texts = make_lore(
+                split, "item-knowledge", model, store, LoreSettings(prompts=("ur4rec-item",), words=words)
+            ).texts("item")
+    vectors = TextSource(encoder=settings.encoder, store=settings.vectors).embed_texts(texts)
+    return torch.from_numpy(np.pad(vectors, ((1, 0), (0, 0))))
+
+
+def in_sentences(text: str) -> list[str]:
+    """The sentences of a text, where lines end sentences too."""
+    return [each for line in text.splitlines() for each in sentences(line)]
+
+
+def _model(split: Split, task: Task, settings: KnowledgeSettings) -> LanguageModel:
+    return language_model(settings.model, texts=lambda: known_texts(split, task))
+
+
+def _written(split: Split, points: Sequences, settings: KnowledgeSettings) -> list[str]:
+    """A preference text for each point, [n]; "" where the language model gave none.
+
+    ``make_lore`` writes one text a user, from the training part of a split: each layer, the j-th point of every user,
+    is given to it as such, and it sees nothing else of these users.
+    """
+    model = _model(split, "user-preference", settings)
+    words = {"items": settings.items, "chosen": settings.chosen, "aspects": settings.aspects}
+    lore = LoreSettings(words=words, history=settings.history, user_columns=settings.user_columns)
+    texts = [""] * len(points)
+    with LoreStore(settings.store) as store:
+        for layer in layers(points.users):
+            how = {**split.how, "read": "what came before targets"}
+            part = replace(split, train=points.take(layer), valid=None, test=None, folds=[], how=how)
+            found = make_lore(part, "user-preference", model, store, lore)
+            if not found.frame.is_empty():
+                about = found.texts("user")
+                for row in layer:
+                    texts[row] = about[points.users[row] - 1]
+    return texts
+
+
+def layers(users: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
+    """Rows in which every user occurs at most once: the first of each, the second of each, …"""
+    order = np.argsort(users, kind="stable")
+    begins = np.r_[True, np.diff(users[order]) > 0] if len(order) else np.zeros(0, bool)
+    place = np.arange(len(order)) - np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
+    for j in range(int(place.max(initial=-1)) + 1):
+        yield np.sort(order[place == j])
+
+
+def _item_texts(split: Split) -> list[str]:
+    """Title and categories of each item, [len(catalog)]. Raises: DataError: no item has either."""
+    fields = [name for name in ("title", "categories") if name in split.catalog.items.columns]
+    texts = split.catalog.texts(fields) if fields else [""] * len(split.catalog)
+    if not any(texts):
+        raise DataError(f"{split.dataset.name}: no item has a title or categories, so there is nothing to know of them")
+    return texts
+
+
+def _raw_histories(split: Split, points: Sequences, settings: KnowledgeSettings) -> list[str]:
+    about: Sequence[str] = ["", *_item_texts(split)]
+    return ["\n".join(filter(None, (about[i] for i in h[-settings.history :][::-1]))) for h in points]

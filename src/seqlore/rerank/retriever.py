@@ -1,0 +1,160 @@
+"""The user preference retriever of UR4Rec: a small transformer that reads knowledge with items as queries.
+
+Zhang et al., "Enhancing Reranking for Recommendation with LLMs through User Preference Retrieval", COLING 2025, section
+3.2 and equation 4. A block is self-attention, cross-attention over Z, feed-forward. Positions are K learned proxies and
+items, whose vectors h_i come from a recommender; Z are vectors of texts about the user and the items of the history.
+
+Self-attention and feed-forward start from a BERT encoder and keep its post-norm. The paper prints no norms, and does
+not say where the one of the cross-attention is: here it has none, and starts near zero, so that at the start a block is
+BERT's block (a test holds this). Further deviations: dropout after each sublayer and not on attention weights; a layer
+norm before Z is read, as encoders differ in length; a learned vector where a user has no knowledge at all.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqlore.models.layers import Dropout, init_weights
+from seqlore.rerank import masks
+from seqlore.rerank.body import EPSILON, Body
+
+#: joint: one pass, proxies read all items (mask c). isolated: one pass, proxies read none. single: a pass an item (b).
+Form = Literal["joint", "isolated", "single"]
+#: Standard deviation of the cross-attention's output weights at the start.
+NEAR_ZERO = 1e-3
+
+
+class Memory(NamedTuple):
+    """Z as the blocks read it, shared by all items: keys and values of each block, [B, H, L, d/H], and which are there.
+
+    there: bool [B, 1, 1, L].
+    """
+
+    blocks: list[tuple[Tensor, Tensor]]
+    there: Tensor
+
+
+class RetrieverBlock(nn.Module):
+    """Equation 4, post-norm."""
+
+    def __init__(self, body: Body, text_width: int, dropout: float) -> None:
+        super().__init__()
+        w = body.width
+        self.heads = body.heads
+        self.query_key_value, self.attention_output = nn.Linear(w, 3 * w), nn.Linear(w, w)
+        self.cross_query, self.cross_key_value = nn.Linear(w, w), nn.Linear(text_width, 2 * w)
+        self.cross_output = nn.Linear(w, w)
+        self.feed_forward = nn.Sequential(nn.Linear(w, body.inner), nn.GELU(), nn.Linear(body.inner, w))
+        self.attention_norm, self.output_norm = nn.LayerNorm(w, EPSILON), nn.LayerNorm(w, EPSILON)
+        self.dropout = Dropout(dropout)
+        init_weights(self)
+        nn.init.normal_(self.cross_output.weight, std=NEAR_ZERO)
+
+    @torch.no_grad()
+    def start_from(self, block: dict[str, Tensor]) -> None:
+        """Copy a block of BERT. Args: block: names below ``encoder.layer.N.``"""
+        parts = ("query", "key", "value")
+        for kind in ("weight", "bias"):
+            own = torch.cat([block[f"attention.self.{part}.{kind}"] for part in parts])
+            getattr(self.query_key_value, kind).copy_(own)
+            for mine, theirs in (
+                (self.attention_output, "attention.output.dense"),
+                (self.attention_norm, "attention.output.LayerNorm"),
+                (self.feed_forward[0], "intermediate.dense"),
+                (self.feed_forward[2], "output.dense"),
+                (self.output_norm, "output.LayerNorm"),
+            ):
+                getattr(mine, kind).copy_(block[f"{theirs}.{kind}"])
+
+    def remember(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of Z [B, L, d_text]: each [B, H, L, d/H]."""
+        k, v = self.cross_key_value(z).chunk(2, -1)
+        return self._heads(k), self._heads(v)
+
+    def forward(self, x: Tensor, mask: Tensor, memory: tuple[Tensor, Tensor] | None, there: Tensor | None) -> Tensor:
+        """x [B, G, N, w]: groups that do not see one another → the same. mask: bool, broadcast to [B·G, H, N, N].
+
+        memory None: no cross-attention.
+        """
+        b, g, n, w = x.shape
+        q, k, v = self.query_key_value(x.reshape(b * g, n, w)).chunk(3, -1)
+        read = F.scaled_dot_product_attention(self._heads(q), self._heads(k), self._heads(v), attn_mask=mask)
+        x = self.attention_norm(x + self.dropout(self.attention_output(self._joined(read))).view(b, g, n, w))
+        if memory is not None:
+            q = self._heads(self.cross_query(x).reshape(b, g * n, w))
+            read = F.scaled_dot_product_attention(q, *memory, attn_mask=there)
+            x = x + self.dropout(self.cross_output(self._joined(read))).view(b, g, n, w)
+        return self.output_norm(x + self.dropout(self.feed_forward(x)))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def _joined(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2).flatten(2)
+
+
+class Retriever(nn.Module):
+    """Proxies and items over Z."""
+
+    def __init__(
+        self, body: Body, *, layers: int, proxies: int, item_width: int, text_width: int, dropout: float
+    ) -> None:
+        """Args: proxies: K; 0 = items read Z by themselves. item_width: of h_i. text_width: of Z."""
+        super().__init__()
+        w = body.width
+        self.width, self.count = w, proxies
+        self.project, self.norm = nn.Linear(item_width, w), nn.LayerNorm(w, EPSILON)
+        self.proxies = nn.Parameter(torch.empty(proxies, w))
+        self.nothing, self.text_norm = nn.Parameter(torch.zeros(text_width)), nn.LayerNorm(text_width)
+        self.blocks = nn.ModuleList(RetrieverBlock(body, text_width, dropout) for _ in range(layers))
+        self.dropout = Dropout(dropout)
+        self.new_proxies()
+        for block, start in zip(self.blocks, body.blocks, strict=False):  # a random body has none
+            block.start_from(start)  # type: ignore[operator]
+
+    def new_proxies(self) -> None:
+        """Draw the proxies anew."""
+        nn.init.normal_(self.proxies, std=0.02)
+
+    def memory(self, z: Tensor, there: Tensor) -> Memory:
+        """What the blocks read of Z [B, L, d_text]; there: bool [B, L]. A user of whom nothing is known has one."""
+        z = self.text_norm(torch.cat([z, self.nothing.expand(len(z), 1, -1)], 1))
+        there = torch.cat([there, ~there.any(1, keepdim=True)], 1)
+        return Memory([block.remember(z) for block in self.blocks], there[:, None, None, :])  # type: ignore[operator]
+
+    def filtered(self, memory: Memory) -> Tensor:
+        """e^pref, equation 6: proxies alone over Z, [B, K, w]."""
+        start = self.proxies.expand(len(memory.there), 1, -1, -1)
+        return self._run(start, masks.together(self.count), memory)[:, 0]
+
+    def alone(self, items: Tensor) -> Tensor:
+        """e_i, equation 7: each item [B, C, d] as a sequence of its own without cross-attention → [B, C, w]."""
+        return self._run(self.project(items)[:, :, None], masks.together(0, 1), None)[:, :, 0]
+
+    def retrieve(self, items: Tensor, listed: Tensor, memory: Memory, form: Form) -> tuple[Tensor | None, Tensor]:
+        """Proxies and items over Z, equation 9.
+
+        Args: items: h_i [B, C, d]. listed: bool [B, C], an item stands here.
+
+        Returns: mean of the proxies' outputs, [B, 1, w], or [B, C, w] in the single form (None where K = 0); outputs at
+            the items' own positions, [B, C, w].
+        """
+        k, h = self.count, self.project(items)
+        if form == "single" or k == 0:
+            own = self.proxies.expand(*h.shape[:2], -1, -1)
+            out = self._run(torch.cat([own, h[:, :, None]], 2), masks.together(k, 1), memory)  # [B, C, K + 1, w]
+            return (out[:, :, :k].mean(2) if k else None), out[:, :, k]
+        mask = (masks.apart if form == "joint" else masks.blind)(k, listed)
+        x = torch.cat([self.proxies.expand(len(h), -1, -1), h], 1)[:, None]
+        out = self._run(x, mask[:, None], memory)[:, 0]
+        return out[:, :k].mean(1, keepdim=True), out[:, k:]
+
+    def _run(self, x: Tensor, mask: Tensor, memory: Memory | None) -> Tensor:
+        x, mask = self.dropout(self.norm(x)), mask.to(x.device)
+        for number, block in enumerate(self.blocks):
+            x = block(x, mask, *((None, None) if memory is None else (memory.blocks[number], memory.there)))
+        return x

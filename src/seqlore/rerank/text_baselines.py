@@ -1,0 +1,44 @@
+"""BERT-aug and LLM-aug of Zhang et al., COLING 2025, with their texts gathered: :class:`TextAugmentation` twice.
+
+BERT-aug encodes the history as it stands, LLM-aug the preference that a language model wrote from it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from seqlore.config import Config
+from seqlore.rerank.gathering import KnowledgeSettings, preference_vectors, text_points
+from seqlore.rerank.lists import ListData
+from seqlore.rerank.text_augmentation import TextAugmentation, TextAugmentationConfig
+
+
+class LLMAugConfig(TextAugmentationConfig):
+    """Settings of LLMAug."""
+
+    knowledge: KnowledgeSettings = KnowledgeSettings()
+
+
+class LLMAug(TextAugmentation):
+    """The encoded preference beside every item; also their ablation "w/o Retr"."""
+
+    Config: ClassVar[type[Config]] = LLMAugConfig
+
+    def gather(self, lists: ListData) -> None:
+        if self.texts is None:
+            settings = self.config.knowledge
+            self.texts = preference_vectors(lists.split, text_points(lists, settings.every), settings)
+
+
+class BERTAugConfig(TextAugmentationConfig):
+    """Settings of BERTAug."""
+
+    knowledge: KnowledgeSettings = Field(KnowledgeSettings(texts="raw"), description='With texts = "raw".')
+
+
+class BERTAug(LLMAug):
+    """The encoded history beside every item."""
+
+    Config: ClassVar[type[Config]] = BERTAugConfig

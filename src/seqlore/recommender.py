@@ -288,7 +288,7 @@ def load(folder: str | Path) -> Recommender:
     model = load_any(folder)
     if not isinstance(model, Recommender):
         raise DataError(
-            f"{folder}: {model.name} orders candidates and finds none; serve it in TwoStage.of(retriever, it)"
+            f"{folder}: {model.name} is a reranker, which finds no items; Reranker.load it, and serve it in TwoStage"
         )
     return model
 

@@ -18,42 +18,31 @@ from torch import Tensor, nn
 from seqlore.config import Config
 from seqlore.models.layers import Dropout
 from seqlore.rerank.augment import Augmentation
-from seqlore.rerank.layers import HistoryReader
-from seqlore.rerank.lists import ListBatch
-from seqlore.rerank.ranker import NetReranker, RankerConfig, RankerNet
+from seqlore.rerank.listwise import ListwiseConfig, ListwiseNet
+from seqlore.rerank.ranker import NetReranker
 
 
-class DLCMConfig(RankerConfig):
+class DLCMConfig(ListwiseConfig):
     """Settings of DLCM."""
 
     hidden_size: int = Field(64, ge=1, description="Width α of the recurrent state.")
     comparisons: int = Field(8, ge=1, description="Hidden units k of the local ranking function.")
-    reads_history: bool = Field(False, description="Candidates also attend to the history (not in the paper).")
-    heads: int = Field(2, ge=1, description="Attention heads over the history; must divide the width.")
 
 
-class DLCMNet(RankerNet):
+class DLCMNet(ListwiseNet):
     """φ(oᵢ, s) = V · (oᵢ · tanh(W s + b)): outputs oᵢ of a GRU that reads from the last candidate to the first."""
 
     def __init__(self, size: int, config: Any, augmentation: Augmentation) -> None:
         super().__init__(size, config, augmentation)
         d, alpha, k = config.embedding_size, config.hidden_size, config.comparisons
-        self.reader = HistoryReader(d, config.heads, config.dropout) if config.reads_history else None
         self.abstract = nn.Sequential(nn.Linear(d, d), nn.ELU(), nn.Linear(d, d), nn.ELU())
         self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(2 * d, alpha, batch_first=True)
         self.context = nn.Linear(alpha, alpha * k)
         self.value = nn.Linear(k, 1, bias=False)
 
-    @property
-    def reads_history(self) -> bool:
-        return self.reader is not None
-
-    def order(self, batch: ListBatch, candidates: Tensor, listed: Tensor, history: Tensor | None) -> Tensor:
-        x = candidates
-        if self.reader is not None and history is not None:
-            x = self.reader(x, history, batch.read)
-        x = self.dropout(torch.cat([x, self.abstract(x)], -1))  # [B, C, 2d]
+    def arrange(self, candidates: Tensor, listed: Tensor) -> Tensor:
+        x = self.dropout(torch.cat([candidates, self.abstract(candidates)], -1))  # [B, C, 2d]
         last = listed.sum(1) - 1
         backwards = (last[:, None] - torch.arange(x.shape[1], device=x.device)).clamp_min(0)  # pads stay on the right
         read, _ = self.gru(_taken(x, backwards))

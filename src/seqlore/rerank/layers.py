@@ -1,4 +1,4 @@
-"""The pieces that backbones share: the joined input, attention between two sequences, and the reader of a history."""
+"""The pieces that backbones share: the joined input, and attention between two sequences."""
 
 from __future__ import annotations
 
@@ -64,23 +64,3 @@ class AttentionBlock(nn.Module):
         """x [B, Q, d], y [B, K, d], there: bool [B, K] → [B, Q, d]."""
         h = self.norm_attention(x + self.dropout(self.attention(x, y, there)))
         return self.norm_feed_forward(h + self.dropout(self.feed_forward(h)))
-
-
-class HistoryReader(nn.Module):
-    """What each candidate finds in the history: attention of the candidate over its events, added to its vector.
-
-    A learned event that says nothing stands before the history, so that an empty one can be read too. Like the
-    activation unit of DIN (Zhou et al., KDD 2018, 10.1145/3219819.3219823), but with softmax attention.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.nothing = nn.Parameter(torch.zeros(width))
-        self.attention = CrossAttention(width, heads, dropout)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, candidates: Tensor, history: Tensor, read: Tensor) -> Tensor:
-        """candidates [B, C, d], history [B, T, d], read: bool [B, T] → [B, C, d]."""
-        first = self.nothing.expand(len(history), 1, -1)
-        there = F.pad(read, (1, 0), value=True)
-        return self.norm(candidates + self.attention(candidates, torch.cat([first, history], 1), there))

@@ -46,11 +46,6 @@ class ListBatch(NamedTuple):
         """bool [B, C]: a candidate stands here."""
         return self.candidates > 0
 
-    @property
-    def read(self) -> Tensor:
-        """bool [B, T]: an event of the history stands here."""
-        return torch.arange(self.items.shape[1], device=self.items.device) < self.lengths[:, None]
-
 
 def list_batch(
     histories: Sequences, candidates: NDArray[np.integer], length: int, targets: NDArray[np.integer] | None = None

@@ -18,28 +18,24 @@ from torch import Tensor, nn
 from seqlore.config import Config
 from seqlore.models.layers import Block, Dropout, init_weights
 from seqlore.rerank.augment import Augmentation
-from seqlore.rerank.layers import HistoryReader
-from seqlore.rerank.lists import ListBatch
-from seqlore.rerank.ranker import NetReranker, RankerConfig, RankerNet
+from seqlore.rerank.listwise import ListwiseConfig, ListwiseNet
+from seqlore.rerank.ranker import NetReranker
 
 
-class PRMConfig(RankerConfig):
+class PRMConfig(ListwiseConfig):
     """Settings of PRM."""
 
     layers: int = Field(2, ge=1, description="Transformer blocks.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
     inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
     places: int = Field(100, ge=1, description="Places in the list that have a vector; later ones share the last.")
-    reads_history: bool = Field(False, description="Candidates also attend to the history (not as published).")
 
 
-class PRMNet(RankerNet):
+class PRMNet(ListwiseNet):
     """Item and place vectors → post-norm transformer blocks → one score a candidate."""
 
     def __init__(self, size: int, config: Any, augmentation: Augmentation) -> None:
         super().__init__(size, config, augmentation)
         d, p = config.embedding_size, config.dropout
-        self.reader = HistoryReader(d, config.heads, p) if config.reads_history else None
         self.place = nn.Embedding(config.places, d)
         self.input = nn.Linear(d, d)
         self.blocks = nn.ModuleList(
@@ -50,16 +46,9 @@ class PRMNet(RankerNet):
         init_weights(self.blocks)
         nn.init.normal_(self.place.weight, std=config.init_std)
 
-    @property
-    def reads_history(self) -> bool:
-        return self.reader is not None
-
-    def order(self, batch: ListBatch, candidates: Tensor, listed: Tensor, history: Tensor | None) -> Tensor:
-        x = candidates
-        if self.reader is not None and history is not None:
-            x = self.reader(x, history, batch.read)
-        at = torch.arange(x.shape[1], device=x.device).clamp_max(self.config.places - 1)
-        x = self.dropout(self.input(x + self.place(at)))
+    def arrange(self, candidates: Tensor, listed: Tensor) -> Tensor:
+        at = torch.arange(candidates.shape[1], device=candidates.device).clamp_max(self.config.places - 1)
+        x = self.dropout(self.input(candidates + self.place(at)))
         for block in self.blocks:
             x = block(x, causal=False, keys=listed)
         return self.output(x)[..., 0]

@@ -20,73 +20,57 @@ from torch import Tensor, nn
 from seqlore.config import Config
 from seqlore.models.layers import Dropout
 from seqlore.rerank.augment import Augmentation
-from seqlore.rerank.layers import AttentionBlock, HistoryReader
-from seqlore.rerank.lists import ListBatch
-from seqlore.rerank.ranker import NetReranker, RankerConfig, RankerNet
+from seqlore.rerank.layers import AttentionBlock
+from seqlore.rerank.listwise import ListwiseConfig, ListwiseNet
+from seqlore.rerank.ranker import NetReranker
 
 
-class SetRankConfig(RankerConfig):
+class SetRankConfig(ListwiseConfig):
     """Settings of SetRank."""
 
     layers: int = Field(2, ge=1, description="Blocks.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
     inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 2 d.")
     block: Literal["imsab", "msab"] = Field("imsab", description="With induced points, or every candidate to every.")
     induced: int = Field(20, ge=1, description="Points M of IMSAB.")
     ordinal: bool = Field(False, description="Read the place of each candidate in the list; not equivariant then.")
     places: int = Field(100, ge=1, description="Places that have a vector (ordinal); later ones share the last.")
-    reads_history: bool = Field(False, description="Candidates also attend to the history (not as published).")
 
 
-class InducedBlock(nn.Module):
-    """IMSAB_M(X) = MAB(X, MAB(I, X)), I the induced points."""
+class SetBlock(nn.Module):
+    """MSAB(X) = MAB(X, X); with M induced points I, IMSAB(X) = MAB(X, MAB(I, X))."""
 
-    def __init__(self, points: int, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, *, inner: int, points: int) -> None:
+        """Args: points: M; 0 = none."""
         super().__init__()
-        self.gather, self.give = AttentionBlock(*args, **kwargs), AttentionBlock(*args, **kwargs)
-        self.points = nn.Parameter(torch.empty(points, args[0]))
+        self.give = AttentionBlock(width, heads, dropout, inner=inner)
+        self.gather = AttentionBlock(width, heads, dropout, inner=inner) if points else None
+        self.points = nn.Parameter(torch.empty(points, width))
         nn.init.xavier_uniform_(self.points)
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
-        """[B, C, d] → [B, C, d]; there: bool [B, C]."""
-        return self.give(x, self.gather(self.points.expand(len(x), -1, -1), x, there))
+    def forward(self, x: Tensor, listed: Tensor) -> Tensor:
+        """[B, C, d] → [B, C, d]; listed: bool [B, C]."""
+        if self.gather is None:
+            return self.give(x, x, listed)
+        return self.give(x, self.gather(self.points.expand(len(x), -1, -1), x, listed))
 
 
-class WholeBlock(AttentionBlock):
-    """MSAB(X) = MAB(X, X)."""
-
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """[B, C, d] → [B, C, d]; there: bool [B, C]."""
-        return super().forward(x, x, there)
-
-
-class SetRankNet(RankerNet):
+class SetRankNet(ListwiseNet):
     """Item vectors → row-wise feed-forward → blocks → row-wise feed-forward → one score a candidate."""
 
     def __init__(self, size: int, config: Any, augmentation: Augmentation) -> None:
         super().__init__(size, config, augmentation)
         d, p, inner = config.embedding_size, config.dropout, config.inner_size or 2 * config.embedding_size
-        self.reader = HistoryReader(d, config.heads, p) if config.reads_history else None
         self.place = nn.Embedding(config.places, d) if config.ordinal else None
         self.input = nn.Linear(d, d)
         self.dropout = Dropout(p)
-        shape = {"inner": inner}
+        points = config.induced if config.block == "imsab" else 0
         self.blocks = nn.ModuleList(
-            InducedBlock(config.induced, d, config.heads, p, **shape)
-            if config.block == "imsab"
-            else WholeBlock(d, config.heads, p, **shape)
-            for _ in range(config.layers)
+            SetBlock(d, config.heads, p, inner=inner, points=points) for _ in range(config.layers)
         )
         self.output = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 1))
 
-    @property
-    def reads_history(self) -> bool:
-        return self.reader is not None
-
-    def order(self, batch: ListBatch, candidates: Tensor, listed: Tensor, history: Tensor | None) -> Tensor:
+    def arrange(self, candidates: Tensor, listed: Tensor) -> Tensor:
         x = candidates
-        if self.reader is not None and history is not None:
-            x = self.reader(x, history, batch.read)
         if self.place is not None:
             x = x + self.place(torch.arange(x.shape[1], device=x.device).clamp_max(self.config.places - 1))
         x = self.dropout(self.input(x))

@@ -1,0 +1,293 @@
+"""Texts that know no more than they may, augmentations in any backbone, and the phases of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rerank.worlds import BACKBONES, TINY, ring, wishes
+from seqlore.config import Config
+from seqlore.data import Sequences
+from seqlore.errors import ConfigError, DataError
+from seqlore.evaluation import evaluate
+from seqlore.rerank import (
+    PRM,
+    Augmentation,
+    ListBatch,
+    ListData,
+    NoAugmentation,
+    Reranker,
+    SetRank,
+    TextAugmentation,
+    Uniform,
+    UserTexts,
+    reranker_class,
+)
+from seqlore.rerank.augment import AUGMENTATIONS, AugmentationSettings, Augmented
+from seqlore.rerank.layers import Join
+
+# --- texts -----------------------------------------------------------------------------------------------------------
+
+
+def texts(*points: tuple[int, int]) -> UserTexts:
+    """One text a (user, known); its one number is 100 · user + known."""
+    histories = Sequences.from_lists([range(1, known + 1) for _, known in points], [user for user, _ in points])
+    return UserTexts(histories, np.array([[100.0 * user + known] for user, known in points]))
+
+
+def found(given: UserTexts, user: int, known: int) -> float:
+    vectors, there = given(torch.tensor([user]), torch.tensor([known]))
+    assert bool(there.any()) == bool(vectors.any())
+    return vectors[0, 0, 0].item()
+
+
+def test_a_sample_gets_the_latest_text_that_knows_no_more_than_its_history():
+    given = texts((2, 5), (2, 9), (1, 3), (4, 1))
+    asked = {
+        (2, 4): 0,
+        (2, 5): 205,
+        (2, 8): 205,
+        (2, 9): 209,
+        (2, 99): 209,
+        (1, 2): 0,
+        (1, 3): 103,
+        (3, 9): 0,
+        (0, 9): 0,
+    }
+    assert {key: found(given, *key) for key in asked} == asked
+
+
+@examples(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), unique=True, max_size=10),
+    st.integers(0, 5),
+    st.integers(0, 8),
+)
+def test_no_sample_of_any_user_is_told_what_came_later(points: list[tuple[int, int]], user: int, known: int):
+    given = texts(*points) if points else UserTexts(Sequences.from_lists([]), np.zeros((0, 1)))
+    mine = [k for u, k in points if u == user and k <= known]
+    row = given.find(torch.tensor([user]), torch.tensor([known])).item()
+    assert (row > 0) == bool(mine)
+    if mine:
+        assert given.vectors[row, 0, 0].item() == 100 * user + max(mine)
+
+
+def test_texts_of_several_vectors_and_the_control():
+    histories = Sequences.from_lists([[1], [1, 2], [1]], [1, 1, 2])
+    given = UserTexts(histories, np.arange(12.0).reshape(3, 2, 2) + 1, counts=np.array([2, 1, 0]))
+    vectors, there = given(torch.tensor([1, 1, 2]), torch.tensor([1, 2, 1]))
+    assert there.tolist() == [[True, True], [True, False], [False, False]]
+    assert vectors[1].tolist() == [[5, 6], [7, 8]]
+    assert given.width == 2
+    other = texts((1, 2), (1, 4), (2, 3), (3, 1)).permuted(seed=1)
+    assert {found(other, u, 9) // 100 for u in (1, 2, 3)} == {1, 2, 3}
+    assert all(found(other, u, 9) // 100 != u for u in (1, 2, 3))
+    assert found(other, 1, 1) == 0, "texts still change where those of the user did"
+
+
+def test_texts_that_cannot_be_are_refused():
+    one = Sequences.from_lists([[1, 2]], [1])
+    with pytest.raises(DataError, match="for 1 texts"):
+        UserTexts(one, np.zeros((2, 3)))
+    with pytest.raises(DataError, match="nobody knows"):
+        UserTexts(Sequences.from_lists([[1]]), np.zeros((1, 3)))
+    with pytest.raises(DataError, match="equally many events"):
+        UserTexts(Sequences.from_lists([[1], [2]], [1, 1]), np.zeros((2, 3)))
+
+
+# --- text augmentation, in every backbone ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_text_that_tells_the_goal_is_put_to_use(name: str):
+    split, told = wishes()
+    source = Uniform(8, unseen="history").fitted(split)
+    cases = source.asked(split.test)
+    settings = {**TINY, "epochs": 15, "learning_rate": 0.02, "patience": 3}
+    model = reranker_class(name)(**settings, augmentation=TextAugmentation(texts=told, width=16, dropout=0.0))
+    assert evaluate(model.fit(split, source), split, cases=cases, at=(1,)).metrics["ndcg@1"] > 0.9
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_without_the_text_or_with_that_of_another_user_nobody_can_know(control: bool):
+    split, told = wishes()
+    source = Uniform(8, unseen="history").fitted(split)
+    other = {"augmentation": TextAugmentation(texts=told.permuted(), width=16, dropout=0.0)} if control else {}
+    model = PRM(**TINY, epochs=8, patience=3, **other).fit(split, source)
+    assert evaluate(model, split, cases=source.asked(split.test), at=(1,)).metrics["ndcg@1"] < 0.6
+
+
+def test_no_sample_of_a_fit_is_told_of_its_target(monkeypatch: pytest.MonkeyPatch):
+    split = ring(20)
+    asked: list[tuple[int, int, int]] = []
+    whole = {int(u): len(row) for u, row in zip(split.train.users, split.train, strict=True)}
+
+    class Watch(UserTexts):
+        def find(self, users: Tensor, known: Tensor) -> Tensor:
+            row = super().find(users, known)
+            asked.extend(zip(users.tolist(), known.tolist(), row.tolist(), strict=True))
+            return row
+
+    # One text a user, from the whole training sequence: it knows every training target, and may serve none of them.
+    told = Watch(split.train, np.ones((len(split.train), 3)))
+    PRM(**TINY, epochs=2, augmentation=TextAugmentation(texts=told)).fit(split, Uniform(4))
+    training = [(u, k, row) for u, k, row in asked if k < whole[u]]
+    assert training
+    assert all(row == 0 for _, _, row in training)
+    assert any(row > 0 for _, _, row in asked), "validation histories hold the whole training sequence"
+
+
+def test_it_is_saved_with_its_texts(tmp_path: Path):
+    split, told = wishes(30)
+    source = Uniform(5, unseen="history").fitted(split)
+    model = SetRank(**TINY, epochs=1, augmentation=TextAugmentation(texts=told, width=4)).fit(split, source)
+    model.save(tmp_path)
+    again = Reranker.load(tmp_path)
+    assert again.config.augmentation.name == "TextAugmentation"
+    cases = source.asked(split.test)
+    assert torch.equal(again.score(cases.histories, cases.candidates), model.score(cases.histories, cases.candidates))
+    strangers = Sequences(cases.histories.items, cases.histories.offsets)
+    assert not torch.equal(model.score(strangers, cases.candidates), model.score(cases.histories, cases.candidates)), (
+        "users are found by their index, and strangers have no text"
+    )
+
+
+def test_one_augmentation_may_be_given_to_several_rerankers():
+    split, told = wishes(30)
+    source, given = Uniform(5, unseen="history").fitted(split), TextAugmentation(texts=told, width=4)
+    cases = source.asked(split.test)
+    first = PRM(**TINY, epochs=1, augmentation=given).fit(split, source)
+    before = first.score(cases.histories, cases.candidates)
+    second = PRM(**TINY, epochs=1, augmentation=given).fit(split, source)
+    assert torch.equal(first.score(cases.histories, cases.candidates), before)
+    assert torch.equal(second.score(cases.histories, cases.candidates), before)
+    assert second.net.augmentation.texts is told
+
+
+@pytest.mark.parametrize(("field", "value"), [("width", 3), ("dropout", 0.5)])
+def test_every_setting_of_the_text_augmentation_does_something(field: str, value: float):
+    split, told = wishes(30)
+    source = Uniform(5, unseen="history").fitted(split)
+    cases = source.asked(split.test)
+    one, other = (
+        SetRank(**TINY, epochs=2, augmentation=TextAugmentation(texts=told, **s)).fit(split, source)
+        for s in ({}, {field: value})
+    )
+    assert not torch.equal(one.score(cases.histories, cases.candidates), other.score(cases.histories, cases.candidates))
+
+
+def test_without_extra_vectors_the_backbone_is_the_plain_one_and_with_them_it_starts_there():
+    assert not list(Join(4, 0).parameters())
+    join, items = Join(4, 3), torch.randn(2, 5, 4)
+    assert torch.equal(join(items, torch.zeros(2, 5, 3)), items)
+    batch = ListBatch(*(torch.ones(2, 3, dtype=torch.int64),) * 6)
+    extra = NoAugmentation()(batch, nn.Identity(), True)
+    assert extra.candidates.shape == extra.history.shape == (2, 3, 0)
+    assert NoAugmentation()(batch, nn.Identity(), False).history is None
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ConfigError, match="did you mean 'TextAugmentation'"):
+        PRM(augmentation={"name": "TextAugmentatio"})
+    with pytest.raises(ConfigError, match="unknown setting 'widht'; did you mean 'width'"):
+        PRM(augmentation={"name": "TextAugmentation", "settings": {"widht": 3}})
+    with pytest.raises(ConfigError, match="TextAugmentation has no texts"):
+        PRM(**TINY, augmentation={"name": "TextAugmentation"}).fit(ring(5), Uniform(3))
+
+
+# --- phases ----------------------------------------------------------------------------------------------------------
+
+
+class PhasedConfig(Config):
+    width: int = 2
+
+
+class Phased(Augmentation):
+    """Writes down what is asked of it, in order."""
+
+    Config = PhasedConfig
+    needs_base = True
+    calls: list[Any]
+
+    @property
+    def width(self) -> int:
+        return self.config.width
+
+    def gather(self, lists: ListData) -> None:
+        self.calls.append(("gather", len(lists.cases(1))))
+
+    def build(self, size: int, item_width: int) -> None:
+        self.slow = nn.Parameter(torch.ones(item_width))
+        self.slow.rate_scale = 0.0  # type: ignore[attr-defined]
+        self.quick = nn.Parameter(torch.ones(item_width))
+        self.calls.append(("build", size, item_width))
+
+    def pretrain(self, items: Tensor, lists: ListData, **options: Any) -> list[dict[str, Any]]:
+        self.calls.append(("pretrain", items.clone(), options["checkpoint"], options["log"]))
+        options["progress"]({"epoch": 1})
+        return [{"epoch": 1, "train_loss": 0.5}]
+
+    def forward(self, batch: ListBatch, items: Callable[[Tensor], Tensor], history: bool) -> Augmented:
+        def extra(ids: Tensor) -> Tensor:
+            return (items(ids) * (self.slow + self.quick)).sum(-1, keepdim=True).expand(-1, -1, self.width)
+
+        return Augmented(extra(batch.candidates), extra(batch.items) if history else None)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AUGMENTATIONS, "Phased", f"{__name__}:Phased")
+    monkeypatch.setattr(Phased, "calls", [], raising=False)
+
+
+def test_the_phases_come_in_order_each_with_its_own_files(tmp_path: Path):
+    split, source, told = ring(20), Uniform(4), []
+    model = SetRank(**TINY, epochs=2, augmentation={"name": "Phased"})
+    model.fit(split, source, checkpoint=tmp_path / "state", log=tmp_path / "log.jsonl", progress=told.append)
+    assert [call[0] for call in Phased.calls] == ["gather", "build", "pretrain"]
+    (_, items, checkpoint, log) = Phased.calls[2]
+    base = SetRank(**TINY, epochs=2).fit(split, source)
+    torch.testing.assert_close(items, base.net.items.table().detach())
+    assert (checkpoint.name, log.name) == ("pretrain-state", "pretrain-log.jsonl")
+    assert {p.name for p in tmp_path.iterdir()} == {"base-state", "state", "base-log.jsonl", "log.jsonl"}
+    assert [row.get("phase") for row in told] == ["base", "base", "pretrain", None, None]
+    assert model.about["pretraining"] == [{"epoch": 1, "train_loss": 0.5}]
+
+
+def test_a_trained_base_is_taken_and_must_fit():
+    split, source = ring(20), Uniform(4).fitted(ring(20))
+    base = SetRank(**TINY, epochs=1).fit(split, source)
+    SetRank(**TINY, epochs=1, augmentation={"name": "Phased"}).fit(split, source, base=base)
+    assert torch.equal(Phased.calls[2][1], base.net.items.table().detach())
+    narrow = SetRank(**{**TINY, "embedding_size": 8}, epochs=1)
+    for wrong in (PRM(**TINY, epochs=1).fit(split, source), narrow.fit(split, source)):
+        with pytest.raises(ConfigError, match="the base must be a fitted SetRank of the same items and width"):
+            SetRank(**TINY, augmentation={"name": "Phased"}).fit(split, source, base=wrong)
+
+
+def test_items_start_at_the_base_or_anew_and_a_rate_may_be_scaled():
+    split, source = ring(20), Uniform(4).fitted(ring(20))
+    base = SetRank(**TINY, epochs=1).fit(split, source)
+    settings = {**TINY, "epochs": 1, "learning_rate": 1e-9, "augmentation": {"name": "Phased"}}
+    table = base.net.items.table()
+    kept, fresh = (SetRank(**settings, start=s).fit(split, source, base=base) for s in ("base", "fresh"))
+    torch.testing.assert_close(kept.net.items.table(), table, atol=1e-5, rtol=0)
+    assert (fresh.net.items.table() - table).abs().max() > 1e-3
+    learned = SetRank(**{**settings, "learning_rate": 0.1, "weight_decay": 0.0}).fit(split, source, base=base)
+    assert torch.equal(learned.net.augmentation.slow, torch.ones(16)), "rate_scale = 0"
+    assert not torch.equal(learned.net.augmentation.quick, torch.ones(16))
+
+
+def test_settings_name_an_augmentation_and_make_it_again():
+    chosen = AugmentationSettings.of(Phased(width=3))
+    assert chosen == AugmentationSettings(name="Phased", settings={"width": 3})
+    assert chosen.make().width == 3

@@ -1,0 +1,148 @@
+"""Masks by hand, and what the retriever's forms promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqlore.errors import ConfigError
+from seqlore.rerank import masks
+from seqlore.rerank.body import Body
+from seqlore.rerank.retriever import Form, Retriever
+
+BODY = Body(16, 2, 32)
+
+
+def retriever(layers: int = 2, proxies: int = 3, body: Body = BODY) -> Retriever:
+    """One that reads Z much: with weights near zero a test could not see that it does."""
+    torch.manual_seed(0)
+    made = Retriever(body, layers=layers, proxies=proxies, item_width=6, text_width=5, dropout=0.1).eval()
+    for block in made.blocks:
+        torch.nn.init.normal_(block.cross_output.weight, std=0.3)  # type: ignore[union-attr]
+    return made
+
+
+@pytest.fixture(scope="module")
+def asked() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Items [2, 4, 6] with one that pads, and Z [2, 3, 5] with one that is not there."""
+    torch.manual_seed(1)
+    listed = torch.tensor([[True] * 4, [True, True, True, False]])
+    there = torch.tensor([[True, True, True], [True, False, True]])
+    return torch.randn(2, 4, 6), listed, torch.randn(2, 3, 5), there
+
+
+def outputs(model: Retriever, asked: tuple[Tensor, ...], form: Form) -> Tensor:
+    """[B, C, 2w]"""
+    items, listed, z, there = asked
+    proxies, own = model.retrieve(items, listed, model.memory(z, there), form)
+    assert proxies is not None
+    return torch.cat([proxies.expand_as(own), own], -1)
+
+
+def test_masks_by_hand():
+    assert masks.together(2).tolist() == [[True, True], [True, True]]
+    assert masks.together(1, 1).tolist() == [[True, True], [True, True]]
+    listed = torch.tensor([[True, True], [True, False]])
+    x, o = True, False
+    assert masks.apart(2, listed).tolist() == [
+        [[x, x, x, x], [x, x, x, x], [x, x, x, o], [x, x, o, x]],
+        [[x, x, x, o], [x, x, x, o], [x, x, x, o], [x, x, o, x]],
+    ]
+    assert masks.blind(2, listed)[0].tolist() == [[x, x, o, o], [x, x, o, o], [x, x, x, o], [x, x, o, x]]
+    assert masks.apart(2, listed[:1, :1])[0].tolist() == masks.together(2, 1).tolist(), "with one item, (c) is (b)"
+
+
+def test_it_starts_as_the_body_it_was_made_of(tiny_encoder: Path):
+    from transformers import BertModel
+
+    bert = BertModel.from_pretrained(tiny_encoder).eval()
+    body = Body.read(str(tiny_encoder), 1)
+    assert (body.width, body.heads, body.inner) == (24, 2, 32)
+    made = Retriever(body, layers=1, proxies=3, item_width=6, text_width=5, dropout=0.1).eval()
+    x, z = torch.randn(2, 1, 7, 24), torch.randn(2, 4, 5)
+    block, memory = made.blocks[0], made.memory(z, torch.ones(2, 4, dtype=torch.bool))
+    theirs = bert.encoder.layer[0](x[:, 0])
+    theirs = theirs[0] if isinstance(theirs, tuple) else theirs
+    everything = masks.together(7)
+    assert torch.allclose(block(x, everything, None, None)[:, 0], theirs, atol=1e-5)
+    near = block(x, everything, memory.blocks[0], memory.there)[:, 0]
+    assert 0 < (near - theirs).abs().max() < 0.02, "cross-attention starts near zero, and not at it"
+
+
+def test_mistakes_about_the_body_are_named(tiny_encoder: Path):
+    with pytest.raises(ConfigError, match="has 1 blocks, fewer than layers = 2"):
+        Body.read(str(tiny_encoder), 2)
+    with pytest.raises(ConfigError, match="cannot have 3 heads"):
+        Body(16, 3, 32)
+
+
+def test_isolated_is_one_candidate_at_a_time(asked: tuple[Tensor, ...]):
+    model, (items, listed, z, there) = retriever(), asked
+    whole = outputs(model, asked, "isolated")
+    for c in range(4):
+        alone = outputs(model, (items[:, c : c + 1], listed[:, c : c + 1], z, there), "isolated")
+        assert torch.allclose(whole[:, c : c + 1], alone, atol=1e-5)
+
+
+def test_one_item_is_alike_in_one_pass_and_alone(asked: tuple[Tensor, ...]):
+    model, (items, listed, z, there) = retriever(), asked
+    one = (items[:, :1], listed[:, :1], z, there)
+    assert torch.allclose(outputs(model, one, "joint"), outputs(model, one, "single"), atol=1e-5)
+    assert not torch.allclose(outputs(model, asked, "joint"), outputs(model, asked, "single"), atol=1e-3)
+
+
+def test_a_batched_pass_an_item_is_that_item_alone(asked: tuple[Tensor, ...]):
+    model, (items, listed, z, there) = retriever(), asked
+    for model_of in (model, retriever(proxies=0)):
+        whole = model_of.retrieve(items, listed, model_of.memory(z, there), "single")[1]
+        for c in range(4):
+            cut = slice(c, c + 1)
+            alone = model_of.retrieve(items[:, cut], listed[:, cut], model_of.memory(z, there), "single")[1]
+            assert torch.allclose(whole[:, cut], alone, atol=1e-5)
+
+
+def test_in_the_joint_form_items_hear_of_one_another_from_the_second_block_on(asked: tuple[Tensor, ...]):
+    items, listed, z, there = asked
+    moved = items.clone()
+    moved[:, 1] += 3
+    for layers, hears in ((1, False), (2, True)):
+        model, memory = retriever(layers), retriever(layers).memory(z, there)
+        before, after = (model.retrieve(h, listed, memory, "joint")[1][0, 0] for h in (items, moved))
+        assert (not torch.allclose(before, after, atol=1e-5)) == hears
+
+
+@pytest.mark.parametrize("form", ["joint", "isolated", "single"])
+def test_what_pads_says_nothing(asked: tuple[Tensor, ...], form: Form):
+    model, (items, listed, z, there) = retriever(), asked
+    other_items = torch.where(listed[..., None], items, 9.0)
+    other_z = torch.where(there[..., None], z, 9.0)
+    before, after = outputs(model, asked, form), outputs(model, (other_items, listed, other_z, there), form)
+    assert torch.allclose(before[listed], after[listed], atol=1e-5)
+    other_z = torch.where(there[..., None], 9 + z.flip(-1), z)
+    assert not torch.allclose(before, outputs(model, (items, listed, other_z, there), form), atol=1e-3), "Z is read"
+
+
+def test_a_user_of_whom_nothing_is_known_is_served(asked: tuple[Tensor, ...]):
+    model, (items, listed, z, there) = retriever(), asked
+    nothing = torch.zeros_like(there)
+    out = outputs(model, (items, listed, z, nothing), "joint")
+    assert out.isfinite().all()
+    none = outputs(model, (items, listed, z[:, :0], there[:, :0]), "joint")
+    assert torch.allclose(out, none, atol=1e-5)
+
+
+def test_items_alone_are_sequences_of_their_own(asked: tuple[Tensor, ...]):
+    model, items = retriever(), asked[0]
+    whole = model.alone(items)
+    assert whole.shape == (2, 4, 16)
+    assert torch.allclose(whole[:, 2:3], model.alone(items[:, 2:3]), atol=1e-5)
+
+
+def test_proxies_filter_what_is_known(asked: tuple[Tensor, ...]):
+    model, (_, _, z, there) = retriever(), asked
+    one = model.filtered(model.memory(z, there))
+    assert one.shape == (2, 3, 16)
+    assert not torch.allclose(one[0], one[1], atol=1e-3)

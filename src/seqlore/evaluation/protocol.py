@@ -26,14 +26,14 @@ from seqlore.evaluation import metrics
 from seqlore.evaluation.candidates import SampledCases
 from seqlore.evaluation.report import ACCURACY, Report
 from seqlore.ranking import Lists
-from seqlore.recommender import Recommender, ScoringRecommender
+from seqlore.recommender import Model, ScoringRecommender
 from seqlore.version import __version__
 
 On = Literal["test", "valid"]
 
 
 def evaluate(
-    model: Recommender,
+    model: Model,
     split: Split,
     *,
     on: On = "test",
@@ -46,7 +46,7 @@ def evaluate(
     seed: int | None = None,
     name: str | None = None,
 ) -> Report:
-    """Judge a fitted model on the cases of a split.
+    """Judge a fitted model, recommender or reranker, on the cases of a split.
 
     "Training" means ``split.train`` of the split that is passed here, whatever the model was fitted on: pass the same
     split for all rows of a table, and novelty, the popular list and ``target_count`` mean the same in each.
@@ -138,7 +138,7 @@ def evaluate(
     return Report(name or model.name, values, per_case, about)
 
 
-def _provenance(model: Recommender, seed: int | None) -> dict[str, Any]:
+def _provenance(model: Model, seed: int | None) -> dict[str, Any]:
     return {
         "model": model.name,
         "config": model.config.model_dump(mode="json"),
@@ -168,7 +168,7 @@ def _cases(split: Split, on: On) -> Cases:
     return cases
 
 
-def _check_fit(model: Recommender, split: Split, on: On) -> None:
+def _check_fit(model: Model, split: Split, on: On) -> None:
     """The model shares the catalogue and has not been told the answers."""
     if model.catalog is not split.catalog and model.catalog.hash != split.catalog.hash:
         raise DataError(
@@ -193,7 +193,7 @@ def _rules(how: dict[str, Any]) -> str:
 
 
 def _lists(
-    model: Recommender, cases: Cases, k: int, exclude_seen: bool, allowed: NDArray[np.integer] | None
+    model: Model, cases: Cases, k: int, exclude_seen: bool, allowed: NDArray[np.integer] | None
 ) -> tuple[Lists, str]:
     if isinstance(model, ScoringRecommender):
         lists = model.rank(cases.histories, k, exclude_seen=exclude_seen, candidates=allowed, targets=cases.targets)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -199,6 +200,28 @@ def test_json_answers_and_the_schema_where_the_server_has_it(split: Split, store
     assert model.sampling.json_schema["required"] == ["summarization", "reasoning"]
     make_lore(split, "item-label", model, store, LoreSettings(prompts=("rlmrec-item",)))
     assert model.sampling.json_schema is None
+
+
+def test_a_model_that_reads_facts_gives_the_text_itself(split: Split, store: LoreStore) -> None:
+    lore = make_lore(split, "item-label", Labeller(reads_facts=True), store, LoreSettings(prompts=("rlmrec-item",)))
+    assert "item-label: cyd0" in lore.texts("item")
+
+
+def test_a_text_said_again_may_be_as_long_as_at_first(split: Split, store: LoreStore) -> None:
+    model = Labeller()
+    make_lore(split, "user-preference", model, store, LoreSettings(versions=2))
+    assert model.sampling.max_tokens == 300
+    make_lore(split, "user-preference", model, store, LoreSettings(versions=2, sampling={"max_tokens": 9}))
+    assert model.sampling.max_tokens == 9
+
+
+def test_answers_that_were_cut_are_counted(split: Split, store: LoreStore) -> None:
+    class Talkative(Labeller):
+        def generate(self, prompts, sampling):
+            for i, answer in super().generate(prompts, sampling):
+                yield i, replace(answer, finish=("length" if "Corn" in prompts[i].text else "stop",))
+
+    assert make_lore(split, "item-label", Talkative(), store).about["cut"] == 1
 
 
 def test_profiles_of_items_join_the_prompts_about_users(split: Split, store: LoreStore) -> None:

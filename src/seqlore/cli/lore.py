@@ -119,6 +119,7 @@ def make(
         "subjects": lore.about["asked"],
         "texts": len(lore.frame),
         "asked": lore.about["fresh"],
+        "cut": lore.about["cut"],
         "cost": lore.about["cost"],
         "seconds": round(time.perf_counter() - started, 3),
         "out": str(out),
@@ -131,6 +132,8 @@ def make(
         f"{result['texts']:,} texts about {result['subjects']:,} {lore.frame['kind'][0]}s: {result['asked']:,} answers "
         f"asked for ({_money(lore.about['cost'])}), the others were in the store; {result['seconds']:.1f} s → {out}"
     )
+    if result["cut"]:
+        typer.echo(f"{result['cut']:,} answers were cut at max_tokens; --set sampling.max_tokens=… allows longer ones")
 
 
 def _follow(bar: Bar) -> Callable[[Progress], None]:

@@ -34,7 +34,8 @@ class Lore:
 
     Attributes:
         frame: kind, id, version, text: one row a text; no empty ones.
-        about: task, model, prompt sets, settings, dataset hash, training part (None = no interaction was read), counts.
+        about: task, model, prompt sets, settings, dataset hash, training part (None = no interaction was read); how
+            many were asked for, of these fresh, with what cost; how many answers of all were cut at max_tokens.
         items, users: the vocabularies that texts are aligned to.
     """
 

@@ -127,6 +127,7 @@ def make_lore(
         "training": training_part(split) if reads_training(task) else None,
         "asked": len(materials),
         "fresh": run.fresh,
+        "cut": run.cut,
         "cost": run.cost,
     }
     rows = [(s.kind, s.id, s.version, text) for s, text in texts.items()]
@@ -153,7 +154,7 @@ def plan_lore(
     sampling = plan.sampling(task)
     missing = store.missing(model, prompts, sampling)
     out = {task: estimate(model, [prompts[i] for i in missing], sampling)}
-    longest = " ".join(["wording"] * sampling.max_tokens)  # a token a word
+    longest = _words(model, sampling.max_tokens)
     texts = {m.subject: longest for m in materials}
     if settings.denoise:
         prompts = plan.prompts("denoise", _labelled(materials, texts))
@@ -163,6 +164,12 @@ def plan_lore(
         prompts = plan.prompts("reword", variants) * len(materials)
         out["reword"] = estimate(model, prompts, plan.sampling("reword"))
     return out
+
+
+def _words(model: LanguageModel, tokens: int) -> str:
+    """A text of about so many tokens."""
+    none, hundred = model.count_tokens([Prompt(""), Prompt("wording " * 100)])
+    return " ".join(["wording"] * max(1, round(tokens * 100 / max(1, hundred - none))))
 
 
 def _materials(split: Split, task: Task, settings: LoreSettings, profiles: Lore | None) -> list[Material]:
@@ -216,9 +223,12 @@ class _Plan:
             self.sampling(stage)
 
     def sampling(self, stage: str) -> Sampling:
-        prompts = self.sets[stage]
+        """That of the prompt set, as the settings change it; a text said again may be as long as it was at first."""
+        prompts, first = self.sets[stage], next(iter(self.sets.values()))
         schema = prompts.json_schema if self.settings.structured else None
-        given = {**prompts.sampling.model_dump(), "json_schema": schema, **self.settings.sampling}
+        longest = max(prompts.sampling.max_tokens, first.sampling.max_tokens)
+        given = {**prompts.sampling.model_dump(), "max_tokens": longest, "json_schema": schema}
+        given |= self.settings.sampling
         return Sampling.parse(given, "sampling")
 
     def prompts(self, stage: str, facts: Sequence[Facts]) -> list[Prompt]:
@@ -237,6 +247,7 @@ class _Run:
     progress: Callable[[Progress], None] | None
     fresh: int = 0
     cost: float | None = 0.0
+    cut: int = 0
     number: int = field(default=0, init=False)
 
     def stage(self, stage: str, subjects: Sequence[Subject], facts: Sequence[Facts]) -> dict[Subject, str]:
@@ -249,8 +260,12 @@ class _Run:
         todo = len(self.store.missing(self.model, prompts, sampling))
         started, before = time.monotonic(), self.fresh
         telling = self.store.ask(self.model, prompts, sampling, origin=origin, subjects=subjects)
+        # A model that reads facts does not read that JSON with the text in it is wanted, and gives the text.
+        plain = self.model.reads_facts and chosen.answer != "json"
         for done, told in enumerate(telling, start=1):
-            texts[told.index] = chosen.read(told.answer.texts[0])
+            said = told.answer.texts[0]
+            texts[told.index] = said.strip() if plain else chosen.read(said)
+            self.cut += told.answer.finish[0] == "length"
             if told.fresh:
                 self.fresh += 1
                 cost = told.answer.cost

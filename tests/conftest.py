@@ -46,3 +46,11 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     body = Transformer(str(folder / "bert"), max_seq_length=64)
     SentenceTransformer(modules=[body, Pooling(24)], device="cpu").save(str(folder / "model"))
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A causal language model's folder: a small random Llama over bytes."""
+    from backbones import make_backbone
+
+    return make_backbone(tmp_path_factory.mktemp("backbone"))

@@ -44,10 +44,13 @@ REGISTRY: dict[str, str] = {
     "SASRec": "seqlore.models.sasrec:SASRec",
     "BERT4Rec": "seqlore.models.bert4rec:BERT4Rec",
     "LLMSeqSim": "seqlore.models.llmseqsim:LLMSeqSim",
+    "LLMSeqPrompt": "seqlore.language.llmseqprompt:LLMSeqPrompt",
     "LLM2GRU4Rec": "seqlore.models.gru4rec:LLM2GRU4Rec",
     "LLM2SASRec": "seqlore.models.sasrec:LLM2SASRec",
     "LLM2BERT4Rec": "seqlore.models.bert4rec:LLM2BERT4Rec",
     "Blend": "seqlore.models.blend:Blend",
+    "ReLRec": "seqlore.language.relrec:ReLRec",
+    "E4SRec": "seqlore.language.e4srec:E4SRec",
     "TwoStage": "seqlore.rerank.two_stage:TwoStage",
 }
 
@@ -116,6 +119,7 @@ class Model(ABC):
     ``Model(setting=value, …)`` builds one.
 
     Attributes after ``fit``: ``catalog`` (the items), ``about`` (provenance of the fit, for the model card).
+    After ``rank``: ``diagnostics``, what the model tells of these lists, as shares by name (most tell nothing).
     """
 
     paper: ClassVar[str] = ""
@@ -130,6 +134,7 @@ class Model(ABC):
             config = config.parse({**config.model_dump(), **settings}, type(self).__name__)
         self.config: Any = config
         self.about: dict[str, Any] = {}
+        self.diagnostics: dict[str, float] = {}
         self._catalog: Catalog | None = None
         self.users: Vocabulary | None = None
 
@@ -318,8 +323,8 @@ def load_any(folder: str | Path) -> Model:
     if "users.parquet" in digests:
         model.users = Vocabulary(pl.read_parquet(folder / "users.parquet")["user_id"].to_list(), ordered=True)
     model.adopt({child: load_any(folder / Path(child).name) for child in head.get("children", [])})
-    model.restore(load_file(folder / "model.safetensors"))
     model.about = head.get("about", {})
+    model.restore(load_file(folder / "model.safetensors"))
     return model
 
 

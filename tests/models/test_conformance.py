@@ -39,8 +39,40 @@ SETTINGS: dict[str, dict] = {
         "reranker": {"model": "GRU4RecReranker", "settings": {**TINY_RERANKER, "targets": 3}},
     },
 }
+TINY_FROZEN = {k: v for k, v in TINY_NET.items() if k not in ("batch_tokens", "embedding_size", "dropout")}
+SETTINGS["ReLRec"] = {
+    **TINY_FROZEN,
+    "epochs": 40,
+    "validate_every": 10,
+    "batch_size": 16,
+    "projection": {"width": 32},
+    "beta": 0,
+    "gamma": 0,
+}
+SETTINGS["E4SRec"] = {
+    **TINY_FROZEN,
+    "epochs": 35,
+    "validate_every": 35,
+    "learning_rate": 0.01,
+    "instruction": "",
+    "response": "?",
+    "donor": {"model": "SASRec", "settings": {**TINY_NET, "epochs": 20, "validate_every": 10}},
+}
+SETTINGS["LLMSeqPrompt"] = {
+    "pairs": "all",
+    "max_items": 1,
+    "context": 200,
+    "epochs": 12,
+    "patience": 12,
+    "learning_rate": 0.005,
+    "warmup_steps": 20,
+    "batch_tokens": 1024,
+    "temperature": 0.7,
+}
+#: Models that need a language model get a tiny one from a fixture; the setting that names it.
+BODIED = {"ReLRec": "backbone", "E4SRec": "backbone", "LLMSeqPrompt": "base_model"}
 #: Models that need an encoder get a tiny one from a fixture.
-TEXTUAL = {"LLMSeqSim", "LLM2SASRec", "LLM2GRU4Rec", "LLM2BERT4Rec"}
+TEXTUAL = {"LLMSeqSim", "LLMSeqPrompt", "LLM2SASRec", "LLM2GRU4Rec", "LLM2BERT4Rec"}
 #: Models that cannot know the toy world's rule: they see no order, or only what is popular or alike.
 ORDERLESS = {"MostPopular", "ItemKNN", "SKNN", "SSKNN", "LLMSeqSim"}
 
@@ -59,12 +91,15 @@ def split() -> Split:
 
 
 @pytest.fixture(scope="module")
-def fitted(split, request, tiny_encoder) -> Recommender:
+def fitted(split, request, tiny_encoder, tiny_backbone) -> Recommender:
     name = request.param
     settings = dict(SETTINGS.get(name.removeprefix("LLM2"), {}))
     if name in TEXTUAL:
         source = {"encoder": str(tiny_encoder), "store": str(tiny_encoder.parent / "store")}
         settings["item_init" if name.startswith("LLM2") else "text"] = source
+    if name in BODIED:
+        body = str(tiny_backbone)
+        settings[BODIED[name]] = {"name": body} if BODIED[name] == "backbone" else body
     return model_class(name)(**settings).fit(split)
 
 

@@ -29,6 +29,7 @@ from seqlore.errors import DataError
 from seqlore.evaluation import metrics, parse_metric
 from seqlore.evaluation.report import ACCURACY
 from seqlore.language.backbone import Backbone, BackboneConfig
+from seqlore.language.tokens import Tokens
 from seqlore.recommender import ScoringRecommender
 from seqlore.training import TrainConfig, train
 from seqlore.training.batches import plan
@@ -133,7 +134,7 @@ class FrozenNet(nn.Module):
     def __init__(self, body: Backbone, counts: NDArray[np.integer]) -> None:
         """Args: counts: int [size], of items in training."""
         super().__init__()
-        self.body = body
+        self.body, self.tokens = body, Tokens(body.size, len(counts))
         self.adapter = nn.ParameterDict({name.replace(".", "/"): weight for name, weight in body.trained.items()})
         self.register_buffer("counts", torch.as_tensor(counts, dtype=torch.float32))
         self.counts: Tensor
@@ -142,6 +143,12 @@ class FrozenNet(nn.Module):
         super().train(mode)
         self.body.train(mode)
         return self
+
+    def embed(self, tokens: Tensor, items: Tensor) -> Tensor:
+        """Words and items [B, T] → [B, T, d]; ``items``: the vectors of all items, [size, d]."""
+        words = F.embedding(tokens.clamp_max(self.tokens.words - 1), self.body.words).to(items.device, items.dtype)
+        here = (tokens >= self.tokens.words) & (tokens < self.tokens.first_user)
+        return words.masked_scatter(here[..., None], items[tokens[here] - self.tokens.words])
 
     @abstractmethod
     def item_vectors(self) -> Tensor:

@@ -6,7 +6,6 @@ Na et al., Findings of EMNLP 2024, 10.18653/v1/2024.findings-emnlp.423, equation
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,29 +14,12 @@ from seqlore.data import Catalog, Sequences, Vocabulary
 from seqlore.errors import ConfigError, DataError
 from seqlore.language.backbone import Backbone
 from seqlore.language.labels import Kind, LabelSet, mark_names
+from seqlore.language.tokens import Ints, Tokens, padded
 
-Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 #: Stands for the id token in a prompt.
 PLACE = "{id}"
 OWN_NAME = "this item"
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """How tokens are numbered: words 0 … words − 1, then items, then users; item 0 and user 0 come first of theirs."""
-
-    words: int
-    items: int
-
-    def item(self, index: Ints | int) -> Ints | int:
-        return index + self.words
-
-    def user(self, index: Ints | int) -> Ints | int:
-        return index + self.words + self.items
-
-    def of(self, kind: Kind, index: int) -> int:
-        return int(self.item(index) if kind == "item" else self.user(index))
 
 
 def averaging_weights(read: Bools) -> NDArray[np.float32]:
@@ -47,12 +29,9 @@ def averaging_weights(read: Bools) -> NDArray[np.float32]:
     return (each / max(1, len(read))).astype(np.float32)
 
 
-def padded(rows: Sequence[NDArray], dtype: type) -> NDArray:
-    """[R, longest], zeros on the right."""
-    out = np.zeros((len(rows), max((len(r) for r in rows), default=0)), dtype)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out
+def token_of(kind: Kind, index: int, tokens: Tokens) -> int:
+    """The token of one item or user."""
+    return index + (tokens.words if kind == "item" else tokens.first_user)
 
 
 class Prompts:
@@ -89,7 +68,7 @@ class LabelRows:
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Ints, Bools]:
         """(tokens [L], read [L]) of a random wording behind a random prompt; position t is read where token t + 1 is a
         word of the label, its end included."""
-        prompt = self.prompts.around(int(rng.integers(len(self.prompts))), self.tokens.of(self.kind, index))
+        prompt = self.prompts.around(int(rng.integers(len(self.prompts))), token_of(self.kind, index, self.tokens))
         wordings = self.wordings[index]
         label, words = wordings[int(rng.integers(len(wordings)))]
         tokens = np.concatenate([prompt, label])
@@ -147,7 +126,7 @@ def _label(pieces: list[str | int], body: Backbone, tokens: Tokens, limit: int) 
     """(tokens, which of them are words), the end of the text last."""
     ids: list[int] = []
     for piece in pieces:
-        ids += [int(tokens.item(piece))] if isinstance(piece, int) else body.encode(" " + piece.strip())
+        ids += [tokens.words + piece] if isinstance(piece, int) else body.encode(" " + piece.strip())
     end = body.tokenizer.eos_token_id
     row = np.array([*ids, *([] if end is None else [end])][:limit], np.int64)
     return row, row < tokens.words

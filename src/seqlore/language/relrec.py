@@ -28,8 +28,9 @@ from seqlore.data import Sequences, Split
 from seqlore.errors import DataError
 from seqlore.language.backbone import Backbone
 from seqlore.language.frozen import FrozenConfig, FrozenNet, FrozenRecommender, IdTable, ProjectionConfig
-from seqlore.language.label_rows import LabelRows, Prompts, Tokens, averaging_weights, label_rows, padded
+from seqlore.language.label_rows import LabelRows, Prompts, averaging_weights, label_rows, token_of
 from seqlore.language.labels import Kind, LabelSource
+from seqlore.language.tokens import Tokens, padded
 from seqlore.models.layers import Dropout
 from seqlore.training.batches import windows
 
@@ -75,7 +76,7 @@ class ReLRecNet(FrozenNet):
     def __init__(self, body: Backbone, counts: NDArray[np.integer], users: int, config: ReLRecConfig) -> None:
         """Args: counts: int [size], of items in training. users: rows of the user table, the stranger's included."""
         super().__init__(body, counts)
-        self.config, self.tokens = config, Tokens(body.size, len(counts))
+        self.config = config
         mean, spread = body.vocabulary_mean()
         self.items = IdTable(len(counts), body.width, config.projection, mean, spread)
         self.users = IdTable(users, body.width, config.projection, mean, spread) if config.users != "none" else None
@@ -85,20 +86,17 @@ class ReLRecNet(FrozenNet):
     def item_vectors(self) -> Tensor:
         return self.items()
 
-    def embed(self, tokens: Tensor, vectors: Tensor) -> Tensor:
-        """[B, T] tokens → [B, T, d]; ``vectors``: those of all items. A stranger gets the mean user token."""
-        out = F.embedding(tokens.clamp_max(self.tokens.words - 1), self.body.words).to(vectors.dtype)
-        first_user = int(self.tokens.user(0))
-        of_items = (tokens >= self.tokens.words) & (tokens < first_user)
-        out = out.masked_scatter(of_items[..., None], self.dropout(vectors[tokens[of_items] - self.tokens.words]))
-        if self.users is not None:
-            of_users = tokens >= first_user
-            index, rows = (tokens[of_users] - first_user).unique(return_inverse=True)
+    def embed(self, tokens: Tensor, items: Tensor) -> Tensor:
+        """As of the base, with users; a stranger gets the mean user token."""
+        out = super().embed(tokens, items)
+        here = tokens >= self.tokens.first_user
+        if self.users is not None and here.any():
+            index, rows = (tokens[here] - self.tokens.first_user).unique(return_inverse=True)
             known = self.users(index)
-            if len(index) and index[0] == 0:
+            if index[0] == 0:
                 known = torch.cat([self.users()[1:].mean(0, keepdim=True), known[1:]])
-            out = out.masked_scatter(of_users[..., None], self.dropout(known[rows]))
-        return out
+            out = out.masked_scatter(here[..., None], known[rows])
+        return torch.where((tokens < self.tokens.words)[..., None], out, self.dropout(out))
 
     def forward(self, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
         """(sequences, their weights, labels, theirs), each [R, L] → loss; the weight at t is that of token t + 1."""
@@ -122,7 +120,7 @@ class ReLRecNet(FrozenNet):
         return F.cross_entropy(self.body.word_logits(hidden), targets, reduction="none")
 
     def states(self, items: Tensor, lengths: Tensor, users: Tensor, vectors: Tensor, prefix: Any) -> Tensor:
-        front = [] if self.users is None else [self.tokens.user(users)[:, None]]  # type: ignore[index]
+        front = [] if self.users is None else [(users + self.tokens.first_user)[:, None]]
         tokens = torch.cat([*front, torch.where(items > 0, items + self.tokens.words, 0)], 1)
         hidden = self.body.hidden(self.embed(tokens, vectors), prefix)
         last = lengths - 1 + len(front)  # −1, the end of the padding, where nothing precedes: not asked for
@@ -180,11 +178,11 @@ class ReLRec(FrozenRecommender):
 
     def _sequences(self, part: Sequences, tokens: Tokens) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """(tokens [B, L], read [B, L]): begin, user, items; read where the next token is an item to be predicted."""
-        items = part.padded().astype(np.int64)
+        items = part.padded()
         front = [np.full((len(part), 1), t) for t in self.net.begin]
         if self.config.users != "none":
-            front.append(np.asarray(tokens.user(part.users.astype(np.int64)))[:, None])
-        rows = np.concatenate([*front, np.where(items > 0, tokens.item(items), 0)], 1)
+            front.append(tokens.of_users(part.users)[:, None])
+        rows = np.concatenate([*front, tokens.of_items(items)], 1)
         read = np.zeros(rows.shape, bool)
         read[:, len(front) : -1] = items[:, 1:] > 0
         if self.config.first_item and self.config.users != "none":
@@ -237,7 +235,7 @@ class ReLRec(FrozenRecommender):
         self.net.body.place(vectors.device)
         for at in range(len(prompts)):  # rows of one prompt are of one length, so none is padded
             for part in np.array_split(same := np.flatnonzero(drawn == at), max(1, -(-len(same) // 64))):
-                rows = [prompts.around(at, self.net.tokens.of(kind, int(index[i]))) for i in part]
+                rows = [prompts.around(at, token_of(kind, int(index[i]), self.net.tokens)) for i in part]
                 if rows:
                     tokens = torch.from_numpy(np.stack(rows)).to(vectors.device)
                     texts = self.net.body.write(self.net.embed(tokens, vectors), max_tokens or self.config.label_tokens)

@@ -1,0 +1,166 @@
+"""E4SRec: a language model between the item vectors of a trained sequential model and a prediction over all items.
+
+X. Li, C. Chen, X. Zhao, Y. Zhang, C. Xing, "E4SRec: an elegant effective efficient extensible solution of large
+language models for sequential recommendation", 2023, arXiv 2312.02443. Instruction, projected item vectors, then the
+words before the answer; the state at the last position is compared with a vector of each item that is learned for this
+alone. Item vectors stay frozen, the body learns through LoRA; every prefix of a training sequence is an example, the
+empty one too.
+
+Differs from the authors' code: the adapter sits on all linear layers and not on the feed-forward alone (families name
+them differently; ``backbone.lora_targets`` gives that back); item vectors are standardised, and projected items start
+with the spread of the words, so that any donor fits any body; the donor is trained here, on the same split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from seqlore.config import Config
+from seqlore.data import Split
+from seqlore.errors import ConfigError
+from seqlore.language.backbone import Backbone, BackboneConfig
+from seqlore.language.frozen import FrozenConfig, FrozenNet, FrozenRecommender
+from seqlore.language.tokens import padded
+from seqlore.recommender import HasItemVectors, Recommender, model_class
+
+
+class DonorConfig(Config):
+    """The sequential model whose item vectors are taken."""
+
+    model: str = Field("SASRec", description="A registered model with item vectors.")
+    settings: dict[str, Any] = Field({}, description="Of that model.")
+
+    def build(self, seed: int) -> Recommender:
+        """The unfitted model. Raises: ConfigError: there is none, or a setting is wrong."""
+        known = model_class(self.model)
+        drawn = {"seed": seed} if "seed" in known.Config.model_fields else {}
+        return known(known.Config.parse({**drawn, **self.settings}, f"donor {self.model}"))
+
+
+class E4SRecConfig(FrozenConfig):
+    """Settings of E4SRec."""
+
+    backbone: BackboneConfig = Field(description="The language model; tune = lora unless set.")
+    donor: DonorConfig = Field(DonorConfig(), description="Where the item vectors come from.")
+    prefixes: Literal["all", "one"] = Field(
+        "all", description="In each epoch every prefix of a sequence is an example, or one that is drawn (faster)."
+    )
+    instruction: str = Field(
+        "A customer bought these items, one after the other. Which item comes next?\nItems:",
+        description="Words before the items.",
+    )
+    response: str = Field("\nNext item:", min_length=1, description="Words after them; the last one's state is read.")
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _adapter_by_default(cls, given: Any) -> Any:
+        return {"tune": "lora", **given} if isinstance(given, Mapping) else given
+
+
+class E4SRecNet(FrozenNet):
+    """Histories between two prompts → the state of the last word."""
+
+    vectors: Tensor
+
+    def __init__(self, body: Backbone, counts: NDArray[np.integer], vectors: Tensor, config: E4SRecConfig) -> None:
+        """Args: vectors: [size, k], the donor's, standardised."""
+        super().__init__(body, counts)
+        self.register_buffer("vectors", vectors)
+        mean, spread = body.vocabulary_mean()
+        self.project = nn.Linear(vectors.shape[1], body.width)
+        with torch.no_grad():
+            self.project.weight.normal_(std=spread / vectors.shape[1] ** 0.5)
+            self.project.bias.copy_(mean)
+        self.predict = nn.Linear(body.width, len(counts), bias=False)
+        self.before, self.after = body.begin + body.encode(config.instruction), body.encode(config.response)
+
+    def item_vectors(self) -> Tensor:
+        return self.predict.weight
+
+    def forward(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """(tokens [B, L], position of the last one [B], targets [B]) → mean cross-entropy over all items."""
+        tokens, last, targets = batch
+        self.body.place(tokens.device)
+        states = self.body.hidden(self.embed(tokens, self.project(self.vectors)))
+        logits = states[torch.arange(len(tokens), device=tokens.device), last] @ self.predict.weight[1:].T
+        return F.cross_entropy(logits, targets - 1)
+
+    def states(self, items: Tensor, lengths: Tensor, users: Tensor, vectors: Tensor, prefix: Any) -> Tensor:
+        after = torch.tensor(self.after, device=items.device)
+        n, longest = items.shape[0], int(lengths.max())
+        tokens = torch.zeros(n, longest + len(after), dtype=torch.int64, device=items.device)
+        tokens[:, :longest] = torch.where(items > 0, items + self.tokens.words, 0)[:, :longest]
+        places = lengths[:, None] + torch.arange(len(after), device=items.device)
+        tokens.scatter_(1, places, after.expand(n, -1))  # right behind each row's own last item
+        hidden = self.body.hidden(self.embed(tokens, self.project(self.vectors)), prefix)
+        return hidden[torch.arange(n, device=items.device), places[:, -1]]
+
+    def prefix(self) -> Any:
+        return self.body.prefix(torch.tensor(self.before, dtype=torch.int64))
+
+
+class E4SRec(FrozenRecommender):
+    """Item vectors of a sequential model in a language model with an adapter."""
+
+    paper = "Li et al., 2023, arXiv 2312.02443"
+    Config: ClassVar[type[Config]] = E4SRecConfig
+
+    def _fit(self, split: Split, **options: Any) -> None:
+        donor = self.config.donor.build(self.config.seed).fit(split)
+        if not isinstance(donor, HasItemVectors):
+            raise ConfigError(f"donor {donor.name} has no item vectors; take one that has, such as SASRec or GRU4Rec")
+        self.about["donor"] = {"model": donor.name, "valid": donor.about.get("valid")}
+        self._vectors = standardised(donor.item_vectors().detach().float().cpu())
+        super()._fit(split, **options)
+
+    def build(self, counts: NDArray[np.integer]) -> E4SRecNet:
+        return E4SRecNet(Backbone(self.config.backbone, seed=self.config.seed), counts, self._vectors, self.config)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self._vectors = state["vectors"]
+        super().restore(state)
+
+    @property
+    def answers_empty(self) -> bool:
+        return True
+
+    def batches(self, split: Split) -> Callable[[int, tuple[int, int]], Iterator[Any]]:
+        """Each batch: prefixes of like length, one sequence each, with what followed."""
+        c, net, train = self.config, self.net, split.train
+        every = [(s, cut) for s, length in enumerate(train.lengths) for cut in range(length)]
+        pairs = np.array(every, np.int64)  # (sequence, items that are read; the next one is the target)
+
+        def epoch(number: int, shard: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
+            rng = np.random.default_rng((c.seed, number))
+            used = pairs
+            if c.prefixes == "one":
+                some = np.flatnonzero(train.lengths > 0)
+                used = np.stack([some, rng.integers(train.lengths[some])], 1)
+            order = np.lexsort((rng.random(len(used)), np.minimum(used[:, 1], c.max_length)))
+            parts = [order[i : i + c.batch_size] for i in range(0, len(order), c.batch_size)]
+            rng.shuffle(parts)  # type: ignore[arg-type]
+            rank, world = shard
+            for part in parts[rank : len(parts) - len(parts) % world : world]:
+                histories = [train[s][max(0, cut - c.max_length) : cut] for s, cut in used[part]]
+                rows = [np.concatenate([net.before, net.tokens.of_items(h), net.after]) for h in histories]
+                last = torch.tensor([len(row) - 1 for row in rows])
+                targets = torch.tensor([int(train[s][cut]) for s, cut in used[part]])
+                yield torch.from_numpy(padded(rows, np.int64)), last, targets
+
+        return epoch
+
+
+def standardised(vectors: Tensor) -> Tensor:
+    """[size, k] with mean 0 and standard deviation 1 over all entries of real items; row 0, padding, is zero."""
+    real = vectors[1:]
+    out = (vectors - real.mean(0)) / (real - real.mean(0)).std().clamp_min(1e-12)
+    out[0] = 0
+    return out

@@ -36,7 +36,7 @@ def test_it_finds_what_text_and_item_say_together():
     for goal in range(GOALS):
         items[int(split.catalog.index([f"goal-{goal}"])[0]), goal] = 1
     source = Uniform(6).fitted(split)
-    augmentation = KAR(knowledge=Knowledge(texts, items), width=8, hidden=16, dropout=0.0)
+    augmentation = KAR(texts=Knowledge(texts, items), width=8, hidden=16, dropout=0.0)
     model = PRM(**TINY, epochs=15, patience=15, augmentation=augmentation).fit(split, source)
     assert evaluate(model, split, cases=source.asked(split.test), at=(1,)).metrics["ndcg@1"] > 0.85
 

@@ -40,7 +40,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def world() -> tuple[Split, Knowledge]:
-    split, texts = wishes()
+    split, texts = wishes(300)
     return split, Knowledge(texts, torch.zeros(split.catalog.size, texts.width))
 
 
@@ -50,7 +50,7 @@ def lists_of(split: Split, n: int = 4) -> ListData:
 
 def built(split: Split, knowledge: Knowledge, **changed: Any) -> UR4Rec:
     torch.manual_seed(0)
-    made = UR4Rec(knowledge=knowledge, **{**SMALL, **changed})
+    made = UR4Rec(texts=knowledge, **{**SMALL, **changed})
     made.build(split.catalog.size, 6)
     return made
 
@@ -108,7 +108,7 @@ def test_joint_training_moves_both_and_no_text(world: tuple[Split, Knowledge]):
     held = {k: v.clone() for k, v in knowledge.state_dict().items()}
     source, seen = Uniform(4).fitted(split), []
     base = PRM(**TINY, epochs=1).fit(split, source)
-    model = PRM(**TINY, epochs=1, augmentation=UR4Rec(knowledge=knowledge, **SMALL))
+    model = PRM(**TINY, epochs=1, augmentation=UR4Rec(texts=knowledge, **SMALL))
     model.fit(split, source, base=base, progress=seen.append)
     assert [row.get("phase") for row in seen] == ["pretrain", None]
     assert len(model.about["pretraining"]) == 1
@@ -201,8 +201,9 @@ def test_only_the_latest_events_are_in_z():
 
 
 def found(split: Split, knowledge: Knowledge, **settings: Any) -> float:
-    source = Uniform(6).fitted(split)
-    model = PRM(**TINY, epochs=12, patience=12, augmentation=UR4Rec(knowledge=knowledge, **{**SMALL, **settings}))
+    source, longer = Uniform(6).fitted(split), {**SMALL["pretraining"], "epochs": 8}
+    own = {**SMALL, "pretraining": longer, **settings}
+    model = PRM(**TINY, epochs=4, augmentation=UR4Rec(texts=knowledge, **own))
     model.fit(split, source)
     return evaluate(model, split, cases=source.asked(split.test), at=(1,)).metrics["ndcg@1"]
 
@@ -333,7 +334,7 @@ def test_it_is_saved_with_its_knowledge_and_needs_no_body_then(
 
 def test_two_fits_of_a_seed_are_one(world: tuple[Split, Knowledge]):
     split, knowledge = world
-    augmentation, source = UR4Rec(knowledge=knowledge, **SMALL), Uniform(4).fitted(split)
+    augmentation, source = UR4Rec(texts=knowledge, **SMALL), Uniform(4).fitted(split)
     one, two = (PRM(**TINY, epochs=1, augmentation=augmentation).fit(split, source) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.net.parameters(), two.net.parameters(), strict=True))
 

@@ -67,9 +67,10 @@ class KAR(Augmentation):
 
     Config: ClassVar[type[Config]] = KARConfig
 
-    def __init__(self, config: Config | None = None, /, knowledge: Knowledge | None = None, **settings: Any) -> None:
+    def __init__(self, config: Config | None = None, /, texts: Knowledge | None = None, **settings: Any) -> None:
+        """Args: texts: their vectors, taken as they are; None = gathered as ``knowledge`` says."""
         super().__init__(config, **settings)
-        self.knowledge: Any = knowledge
+        self.knowledge: Any = texts
 
     @property
     def width(self) -> int:
@@ -103,4 +104,4 @@ class KAR(Augmentation):
 
     @classmethod
     def rebuilt(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
-        return cls(config, knowledge=Knowledge.rebuilt(state, "knowledge."))
+        return cls(config, texts=Knowledge.rebuilt(state, "knowledge."))

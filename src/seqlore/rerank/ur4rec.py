@@ -106,9 +106,10 @@ class UR4Rec(Augmentation):
 
     shape: Tensor
 
-    def __init__(self, config: Config | None = None, /, knowledge: Knowledge | None = None, **settings: Any) -> None:
+    def __init__(self, config: Config | None = None, /, texts: Knowledge | None = None, **settings: Any) -> None:
+        """Args: texts: their vectors, taken as they are; None = gathered as ``knowledge`` says."""
         super().__init__(config, **settings)
-        self.knowledge: Any = knowledge
+        self.knowledge: Any = texts
         self._body: Body | None = None
 
     @property
@@ -189,7 +190,7 @@ class UR4Rec(Augmentation):
     @classmethod
     def rebuilt(cls, config: Config, state: Mapping[str, Tensor]) -> Self:
         ids = config.z == "ids"  # type: ignore[attr-defined]
-        self = cls(config, knowledge=None if ids else Knowledge.rebuilt(state, "knowledge."))
+        self = cls(config, texts=None if ids else Knowledge.rebuilt(state, "knowledge."))
         self._body = Body(*state["shape"].tolist())
         return self
 

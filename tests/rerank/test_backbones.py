@@ -11,6 +11,7 @@ import torch
 
 from rerank.worlds import BACKBONES, LISTWISE, TINY, favourites, ring
 from seqlore.data import Sequences, Split
+from seqlore.errors import ConfigError
 from seqlore.evaluation import evaluate
 from seqlore.rerank import NoAugmentation, Reranker, Uniform, reranker_class
 from seqlore.rerank.lists import ListBatch, list_batch
@@ -153,6 +154,12 @@ def test_every_setting_does_something(name: str, field: str):
     split = world().with_validation()  # so that the last epoch is kept, whatever it is worth
     before, after = (reranker_class(name)(**s).fit(split, Uniform(6)) for s in (beside, flipped))
     assert not torch.allclose(before.score(*lists()), after.score(*lists()), atol=1e-7)
+
+
+def test_what_it_is_stopped_by_is_checked_at_once():
+    with pytest.raises(ConfigError, match="stopped by one of hr, ndcg, mrr, map"):
+        reranker_class("PRM")(monitor="coverage@10")
+    assert "hr@3" in reranker_class("PRM")(**TINY, epochs=1, monitor="hr@3").fit(world(), Uniform(6)).about["valid"]
 
 
 # --- by nature -------------------------------------------------------------------------------------------------------

@@ -39,7 +39,22 @@ LARGE_CATALOG = 100_000
 READ_TOKENS = 16_384
 
 
-class NetConfig(TrainConfig):
+class RankedConfig(TrainConfig):
+    """Settings of the loop for what is stopped by an accuracy of its lists."""
+
+    @field_validator("monitor")
+    @classmethod
+    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
+        try:
+            kind, _ = parse_metric(monitor)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        if kind not in ACCURACY:
+            raise ValueError(f"a net is stopped by one of {', '.join(ACCURACY)}")
+        return monitor
+
+
+class NetConfig(RankedConfig):
     """Settings that every net has."""
 
     embedding_size: int = Field(64, ge=1, description="Width d of item vectors and hidden states.")
@@ -66,17 +81,6 @@ class NetConfig(TrainConfig):
         "none. None = where the split shuffles ties too.",
     )
     valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
-
-    @field_validator("monitor")
-    @classmethod
-    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
-        try:
-            kind, _ = parse_metric(monitor)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        if kind not in ACCURACY:
-            raise ValueError(f"a net is stopped by one of {', '.join(ACCURACY)}")
-        return monitor
 
 
 class SequenceNet(nn.Module):

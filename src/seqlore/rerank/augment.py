@@ -146,7 +146,7 @@ def augmentation_class(name: str) -> type[Augmentation]:
 class AugmentationSettings(Config):
     """Which augmentation, as a recipe and a saved reranker name it."""
 
-    name: str = Field("NoAugmentation", description="Its registered name.")
+    name: str = Field(default="NoAugmentation", description="Its registered name.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Of the augmentation.")
 
     @model_validator(mode="after")

@@ -23,18 +23,19 @@ from seqlore.evaluation import metrics, parse_metric
 from seqlore.evaluation.candidates import SampledCases
 from seqlore.evaluation.report import ACCURACY
 from seqlore.models.items import ItemTable
+from seqlore.models.net import RankedConfig
 from seqlore.rerank.augment import Augmentation, AugmentationSettings, NoAugmentation, augmentation_class
 from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.layers import Join
 from seqlore.rerank.lists import ListBatch, ListData, list_batch, listwise_softmax
 from seqlore.rerank.reranker import Reranker
-from seqlore.training import TrainConfig, train
+from seqlore.training import train
 
 #: Lists that are scored together when nothing is learned.
 READ_LISTS = 64
 
 
-class RankerConfig(TrainConfig):
+class RankerConfig(RankedConfig):
     """Settings that every backbone has."""
 
     embedding_size: int = Field(64, ge=1, description="Width d of item vectors and hidden states.")

@@ -362,3 +362,14 @@ def test_buckets_where_no_target_was_ever_bought(split: Split) -> None:
     report = evaluate(Popular().fit(split), split)
     cold = replace(report, per_case=report.per_case.with_columns(target_count=pl.lit(0)))
     assert buckets(cold)["bucket"].to_list() == ["cold"]
+
+
+def test_what_a_model_tells_of_its_lists_stands_beside_the_metrics(split: Split) -> None:
+    class Teller(Lister):
+        def rank(self, histories, k, **rules):
+            self.diagnostics = {"invented_completions": 0.25}
+            return super().rank(histories, k, **rules)
+
+    report = evaluate(Teller(list("de"), [2.0, 1.0]).fit(split), split, at=(2,))
+    assert report.metrics["invented_completions"] == 0.25
+    assert "invented completions: 25.0%" in str(report)

@@ -68,6 +68,7 @@ SETTINGS["LLMSeqPrompt"] = {
     "warmup_steps": 20,
     "batch_tokens": 1024,
     "temperature": 0.7,
+    "samples": 10,
 }
 #: Models that need a language model get a tiny one from a fixture; the setting that names it.
 BODIED = {"ReLRec": "backbone", "E4SRec": "backbone", "LLMSeqPrompt": "base_model"}

@@ -122,6 +122,17 @@ def test_a_failed_row_is_shown_with_its_sentence(page: Page) -> None:
     assert "failed: S-SKNN: sample_size=0: Input should be greater than 0; set it in the recipe." in page.text
 
 
+def test_what_a_model_tells_of_its_lists_is_shown(own_run: Path) -> None:
+    path = own_run / "leaderboard.json"
+    board = json.loads(path.read_text())
+    row = next(r for r in board["rows"] if r["label"] == "LLMSeqSim")
+    row["metrics"] |= {"invented_completions": {"mean": 0.2345}, "duplicate_completions": {"mean": 0.5}}
+    path.write_text(json.dumps(board))
+    text = " ".join(re.sub("<[^>]+>", " ", write_report(own_run).read_text()).split())
+    assert "LLMSeqSim tells of its lists: invented completions 23.4 %, duplicate completions 50.0 %." in text
+    assert text.count("tells of its lists") == 1
+
+
 def test_has_every_figure_with_a_sentence_how_to_read_it(source: str) -> None:
     figures = re.findall(r"<figure>.*?</figure>", source, re.S)
     titles = [re.search(r"<b>(.*?)</b>", f)[1] for f in figures]  # type: ignore[index]

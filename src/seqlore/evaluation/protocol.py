@@ -89,7 +89,7 @@ def evaluate(
         allowed = np.flatnonzero(trained)
     length = min(ks[-1], len(catalog))
     lists, judged = _lists(model, cases, length, exclude_seen, allowed)
-    ranked = time.perf_counter()
+    ranked, told = time.perf_counter(), dict(model.diagnostics)
 
     counts = trained
     if novelty_counts == "all":
@@ -116,7 +116,7 @@ def evaluate(
             **beyond,
         }
     )
-    values: dict[str, float] = {"cases": len(cases), "tied_targets": float(tied.mean())}
+    values: dict[str, float] = {"cases": len(cases), "tied_targets": float(tied.mean()), **told}
     for k in ks:
         values |= {f"{kind}@{k}": float(of(position, k).mean()) for kind, of in ACCURACY.items()}
         values[f"coverage@{k}"] = metrics.coverage(lists.items, k, len(catalog))

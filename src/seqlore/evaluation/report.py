@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,18 @@ class Report:
             f"{about.get('protocol', '?')}",
             f"seen items {'masked' if about.get('exclude_seen', True) else 'listed too'}; "
             f"candidates: {about.get('candidates', '?')}; target tied in score: {self.metrics['tied_targets']:.1%}",
+            *(f"{name.replace('_', ' ')}: {value:.1%}" for name, value in diagnostics(self.metrics).items()),
             f"{'k':>4}" + "".join(f"{HEADINGS.get(kind, kind):>{_width(kind)}}" for kind in NAMES),
         ]
         for k in self.at:
             values = (f"{self.metrics[f'{kind}@{k}']:>{_width(kind)}.4f}" for kind in NAMES)
             lines.append(f"{k:>4}" + "".join(values))
         return "\n".join(lines)
+
+
+def diagnostics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model told of its lists (see :class:`seqlore.recommender.Model`), among the metrics of a report."""
+    return {k: v for k, v in metrics.items() if "@" not in k and k not in ("cases", "tied_targets")}
 
 
 def _width(kind: str) -> int:

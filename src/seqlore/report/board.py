@@ -75,6 +75,13 @@ class Row(_Part):
         """The mean over seeds, or None where the row has no such metric."""
         return self.metrics[key].mean if key in self.metrics else None
 
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        """What the model told of its lists, as shares: means over seeds."""
+        known = ("cases", "tied_targets")
+        told = {key: metric.mean for key, metric in self.metrics.items() if "@" not in key and key not in known}
+        return {key.replace("_", " "): mean for key, mean in told.items() if mean is not None}
+
     def difference(self, key: str) -> float | None:
         """Ours (mean over seeds) minus the published value."""
         ours, theirs = self.mean(key), self.published.get(key)

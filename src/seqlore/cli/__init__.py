@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from seqlore.cli import data, demo, doctor, embed, evaluate, lore, models, recommend, run, train
+from seqlore.cli import data, demo, doctor, embed, evaluate, lore, models, recommend, rerank, run, train
 from seqlore.errors import SeqloreError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(data.app, name="data")
 app.command()(embed.embed)
 app.add_typer(lore.app, name="lore")
 app.command()(run.run)
+app.command()(rerank.rerank)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(recommend.recommend)

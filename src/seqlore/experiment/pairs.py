@@ -1,0 +1,191 @@
+"""The recipe of a reranking experiment: every backbone with every augmentation, on lists of one kind.
+
+The grid of Zhang et al. (COLING 2025), Tables 2, 3 and 6, is of this shape: five backbones, five augmentations, and
+ablations on two of the backbones.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from seqlore.config import Config, nearest
+from seqlore.errors import ConfigError
+from seqlore.evaluation import parse_metric
+from seqlore.experiment.overrides import apply
+from seqlore.experiment.recipe import DatasetSettings
+from seqlore.experiment.split import SplitSettings
+from seqlore.recommender import model_class
+from seqlore.rerank.augment import NoAugmentation, augmentation_class
+from seqlore.rerank.candidates import CandidateSource, Retrieved, Uniform
+from seqlore.rerank.reranker import Reranker, reranker_class
+
+
+class Retriever(Config):
+    """What finds candidates."""
+
+    model: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class CandidateSettings(Config):
+    """Which lists are reranked."""
+
+    kind: Literal["uniform", "retrieved"] = "uniform"
+    #: Of "uniform": items beside the target; what is never drawn (see seqlore.evaluation.candidates).
+    n: int = Field(default=99, ge=1)
+    unseen: Literal["user", "history"] = "user"
+    #: Of "retrieved": length of the lists, and folds of users for those of training.
+    k: int = Field(default=100, ge=2)
+    folds: int = Field(default=5, ge=2)
+    retriever: Retriever = Retriever(model="SASRec")
+    #: Of the draws for test cases. Training and validation have the models' seeds.
+    seed: int = 0
+
+    def source(self) -> CandidateSource:
+        """An unfitted source."""
+        if self.kind == "uniform":
+            return Uniform(self.n, self.unseen)
+        cls, given = model_class(self.retriever.model), self.retriever.settings
+        return Retrieved(lambda: cls(cls.Config.parse(given, "candidates.retriever")), self.k, self.folds, self.seed)
+
+
+class Backbone(Config):
+    """A row of the grid."""
+
+    model: str
+    label: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    #: Settings of augmentations that differ on this backbone, by the augmentation's registered name.
+    augmentations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _label(cls, given: Any) -> Any:
+        return {**given, "label": given.get("label") or given.get("model", "")} if isinstance(given, Mapping) else given
+
+
+class Column(Config):
+    """An augmentation, on every backbone or on some."""
+
+    name: str
+    label: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    backbones: tuple[str, ...] | None = None
+
+
+class Published(Config):
+    """What others report: backbone → augmentation → values of ``metrics``, in their order."""
+
+    source: str = ""
+    metrics: tuple[str, ...] = ()
+    rows: dict[str, dict[str, tuple[float, ...]]] = Field(default_factory=dict)
+
+    def of(self, backbone: str, column: str) -> dict[str, float]:
+        """Metric → value; {} where nothing is reported."""
+        return dict(zip(self.metrics, self.rows.get(backbone, {}).get(column, ()), strict=False))
+
+
+class Judging(Config):
+    """How pairs are judged, and which are compared."""
+
+    at: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10, 20), min_length=1)
+    metric: str = "ndcg@10"
+    #: Labels of the augmentations with which all others of their backbone are compared.
+    against: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _computed(self) -> Self:
+        if parse_metric(self.metric)[1] not in self.at:
+            raise ValueError(f"metric {self.metric!r} has a cut-off that is not among at = {list(self.at)}")
+        return self
+
+
+class PairRecipe(Config):
+    """A reranking experiment."""
+
+    name: str = "rerank"
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    dataset: DatasetSettings
+    split: SplitSettings = SplitSettings(protocol="user-ratio")
+    candidates: CandidateSettings = CandidateSettings()
+    evaluation: Judging = Judging()
+    #: Settings of every backbone; of the texts of every augmentation that has some.
+    settings: dict[str, Any] = Field(default_factory=dict)
+    knowledge: dict[str, Any] = Field(default_factory=dict)
+    backbones: tuple[Backbone, ...] = Field(min_length=1)
+    augmentations: tuple[Column, ...] = Field(min_length=1)
+    published: Published = Published()
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        for what, labels in (
+            ("backbones", [each.label for each in self.backbones]),
+            ("augmentations", [each.label for each in self.augmentations]),
+        ):
+            if len(set(labels)) < len(labels):
+                raise ValueError(f"two {what} have one label: give each its own")
+        known = [each.label for each in self.augmentations]
+        for label in self.evaluation.against:
+            if label not in known:
+                raise ValueError(f"evaluation.against: no augmentation {label!r}{nearest(label, known)}")
+        if len(self.split.ties) > 1:
+            raise ValueError("split.ties: a reranking experiment has one tie rule; run it twice")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, set: Iterable[str] = ()) -> Self:
+        """Read a TOML file, with changes such as ``"backbones.PRM.settings.epochs=3"``.
+
+        Raises: ConfigError: one sentence that names the file, the key, and the nearest valid key.
+        """
+        try:
+            given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}); recipes are in recipes/") from error
+        except ValueError as error:
+            raise ConfigError(f"{path}: not valid TOML ({error})") from error
+        recipe = cls.parse(apply(given, set), str(path))
+        for backbone, column in recipe.pairs():
+            recipe.model(backbone, column, recipe.seeds[0])
+        return recipe
+
+    def pairs(self) -> Iterator[tuple[Backbone, Column]]:
+        """Every pair, those without augmentation first, as others start from them."""
+        plain = NoAugmentation.__name__
+        for column in sorted(self.augmentations, key=lambda each: each.name != plain):
+            for backbone in self.backbones:
+                if column.backbones is None or backbone.label in column.backbones:
+                    yield backbone, column
+
+    def model(self, backbone: Backbone, column: Column, seed: int) -> Reranker:
+        """An unfitted pair. Raises: ConfigError: no such class or setting; names the nearest."""
+        augmentation = augmentation_class(column.name)
+        told = {"knowledge": self.knowledge} if "knowledge" in augmentation.Config.model_fields else {}
+        own = merged(told, backbone.augmentations.get(column.name, {}), column.settings)
+        settings = {**merged(self.settings, backbone.settings), "seed": seed}
+        cls = reranker_class(backbone.model)
+        settings["augmentation"] = {
+            "name": column.name,
+            "settings": augmentation.Config.parse(own, f"augmentations.{column.label}").model_dump(mode="json"),
+        }
+        return cls(cls.Config.parse(settings, f"backbones.{backbone.label}"))
+
+    def to_toml(self) -> str:
+        """The recipe as it was understood."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Later tables over earlier ones, tables within tables alike."""
+    out: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+            out[key] = merged(out[key], value) if both else value
+    return out

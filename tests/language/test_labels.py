@@ -106,7 +106,9 @@ def test_names_stand_for_items(text: str, cut: list):
 @pytest.fixture
 def split() -> Split:
     histories = {f"u{i}": ["a", "b", "c", "d"] for i in range(3)}
-    return leave_one_out(make_dataset(histories, review=[f"review of {i}" for i in "abcd"] * 3))
+    praised = ("warm delay pedal", "sturdy guitar strap", "loud drum kit", "shiny brass horn")
+    reviews = [f"I love this {thing}. The {thing} is great and it works very well." for thing in praised]
+    return leave_one_out(make_dataset(histories, review=reviews * 3))
 
 
 def file_of(split: Split, folder: Path, name: str = "labels.parquet") -> Path:
@@ -135,3 +137,21 @@ def test_labels_that_know_what_is_held_out_are_refused_unless_asked_for(split: S
     with pytest.raises(DataError, match="keeps back"):
         LabelSource(files=(path,)).read(split)
     assert len(LabelSource(files=(path,), leaky=True).read(split)) == 3
+
+
+def test_labels_are_made_where_no_file_is_named(split: Split, tmp_path: Path):
+    source = LabelSource(store=str(tmp_path / "lore.sqlite"))
+    made = source.read(split)
+    assert set(told(made, "item")) == {"a", "b"}, "from the training part, which holds no review of c and d"
+    assert set(told(made, "user")) == {"u0", "u1", "u2"}
+    assert not any("drum" in text or "horn" in text for text in made.frame["text"])
+    leaky = LabelSource(store=str(tmp_path / "lore.sqlite"), leaky=True).read(split)
+    assert any("drum" in text for text in leaky.frame["text"])
+    assert made.hash == source.read(split).hash, "the second time they come out of the store"
+
+
+def test_without_reviews_items_are_described_by_their_texts(tmp_path: Path):
+    split = leave_one_out(make_dataset({"u": ["a", "b", "c"]}, {"a": "Rose soap", "b": "Lilac soap", "c": "Comb"}))
+    made = LabelSource(store=str(tmp_path / "lore.sqlite"), lore={"versions": 1}).read(split)  # type: ignore[arg-type]
+    assert set(told(made, "item")) == {"a", "b", "c"}
+    assert any("ose soap" in text for text in told(made, "item")["a"])

@@ -23,10 +23,9 @@ from pydantic import Field, model_validator
 from seqlore.config import Config
 from seqlore.data import Split, Vocabulary
 from seqlore.errors import DataError
-from seqlore.lore.book import load_lore
-from seqlore.lore.locate import language_model
-from seqlore.lore.make import LoreSettings, make_lore
-from seqlore.lore.store import LoreStore
+from seqlore.lore import Lore, LoreSettings, LoreStore, language_model, load_lore, make_lore
+from seqlore.lore.material import known_texts
+from seqlore.lore.prompts import Task
 
 Kind = Literal["item", "user"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -181,6 +180,7 @@ class LabelSource(Config):
     user_task: Literal["auto", "user-label", "user-preference"] = Field(
         "auto", description="… about users; auto = a label where there are reviews, else the preference."
     )
+    profiles: bool = Field(False, description="The items' labels stand beside the reviews that a user's is made from.")
     lore: LoreSettings = Field(
         LoreSettings(versions=3, denoise=True), description="denoise = false gives the one-stage labels of Table 5."
     )
@@ -216,13 +216,19 @@ class LabelSource(Config):
     def _made(self, split: Split) -> list[pl.DataFrame]:
         events = split.dataset.interactions
         reviewed = any(column in events.columns and events[column].count() for column in ("review", "summary"))
-        tasks = (
-            self.item_task if self.item_task != "auto" else ("item-label" if reviewed else "item-knowledge"),
-            self.user_task if self.user_task != "auto" else ("user-label" if reviewed else "user-preference"),
+        item_task: Task = self.item_task if self.item_task != "auto" else "item-label" if reviewed else "item-knowledge"
+        user_task: Task = (
+            self.user_task if self.user_task != "auto" else "user-label" if reviewed else "user-preference"
         )
-        model = language_model(self.model)
+
+        def made(task: Task, profiles: Lore | None = None) -> Lore:
+            model = language_model(self.model, texts=lambda: known_texts(split, task))
+            return make_lore(split, task, model, store, self.lore, profiles=profiles)
+
         with LoreStore(None if self.store is None else _path(self.store)) as store:
-            return [make_lore(split, task, model, store, self.lore).frame for task in tasks]
+            items = made(item_task)
+            users = made(user_task, items if self.profiles else None)
+        return [items.frame, users.frame]
 
 
 def read_labels(path: Path) -> LabelSet:

@@ -181,6 +181,8 @@ def tag(text: str) -> Tagged:
             kind in "vl" and before in "tspbq" and (word in verbs or word in linking) and words[i - 1] not in _MANY
         ) or (kind == "v" and before == "t" and word.endswith("ing") and words[i - 1] not in _MANY):
             kinds[i] = "n"
+        elif before == "o" and word in verbs:
+            kinds[i] = "v"
         elif kind == "w" and i and words[i - 1] == "as":
             kinds[i] = "f"
         elif word == "&" and 0 < i < len(words) - 1 and shown[i - 1][0].isupper() and shown[i + 1][0].isupper():

@@ -180,9 +180,9 @@ def count(text: str) -> int:
 
 
 def _cut(text: str, budget: int) -> str:
-    """The first ``budget`` tokens, ended at a word where one ends there."""
-    token = next(itertools.islice(_TOKEN.finditer(text), budget - 1, None))
-    head = text[: token.end()]
+    """The first ``budget`` tokens, without a word that does not end there."""
+    last = next(itertools.islice(_TOKEN.finditer(text), budget - 1, None), None)
+    head = text if last is None else text[: last.end()]
     return head if head == text or text[len(head)].isspace() or " " not in head else head.rpartition(" ")[0]
 
 

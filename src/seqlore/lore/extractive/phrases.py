@@ -37,7 +37,9 @@ class Found(NamedTuple):
 
 _RUN = re.compile(r"[naq]*n")
 _BEFORE = re.compile(r"(?P<adjective>[pbq])(?P<named>[aq]?n{1,3})(?![na])")
-_AFTER = re.compile(r"(?P<named>[aq]?n{1,2})[cl][dfx]{0,3}(?P<adjective>[pbq])(?![opbq]|[naq]*[ng])")
+_AFTER = re.compile(
+    r"(?P<named>[aq]?n{1,2})(?P<of>f[ts]?[aq]?n{1,2})?[clx][dfx]{0,3}(?P<adjective>[pbq])(?![opbq]|[naq]*[ng])"
+)
 _SENSE = re.compile(r"(?P<verb>l)d{0,2}(?P<adjective>[pbqw])(?![opbq]|[naq]*[ng])")
 _TO_DO = re.compile(r"(?P<adjective>[pbq])o(?P<verb>[vl])")
 _MADE = re.compile(r"w(?P<verb>v)")
@@ -48,6 +50,7 @@ _TOO = re.compile(r"d(?P<adjective>[aqb])(?![anqg])")
 def named(tagged: Tagged) -> Iterator[Found]:
     """Every phrase of at most ``LONGEST`` words that ends with a noun; parts of long phrases count, too."""
     kinds, words, shown = tagged.kinds, tagged.words, tagged.shown
+    never_first = BETWEEN | tables()["comparing"]
     for run in _RUN.finditer(kinds):
         first, last = run.span()
         stems = [*map(stem, words[first:last])]
@@ -60,7 +63,7 @@ def named(tagged: Tagged) -> Iterator[Found]:
                 text = " ".join(shown[start : end + 1])
                 if len(text) > WIDEST or words[start] in words[start + 1 : end + 1]:
                     break
-                if words[start] not in BETWEEN:
+                if words[start] not in never_first:
                     yield Found("", " ".join(stems[start - first : end + 1 - first]), text, head)
 
 
@@ -100,16 +103,20 @@ def _adjectives(tagged: Tagged) -> Iterator[Found]:
         at = match.start("adjective")
         cheap = words[at] == "cheap" and words[at + 1] in tables()["materials"]
         if (kinds[at] != "q" or cheap) and not (_adverb(words[at]) or words[at - 1] == "too" or _negated(tagged, at)):
-            yield _about(words[at], tagged, match.span("named"))
+            yield _about(words[at], tagged, match.span("named"), match.end("named") - 1)
     for match in _AFTER.finditer(kinds):
-        at, end = match.start("adjective"), match.end("named")
+        at, (start, end), aspect = match.start("adjective"), match.span("named"), match.end("named") - 1
+        if match["of"]:  # "the smell of mint is lovely" is about the smell, "a case and the strap is short" is not
+            whole = words[end] == "of"
+            start, end = start if whole else end + 1, match.end("of")
+            start, aspect = (start, aspect) if whole else (start + (kinds[start] in "ts"), end - 1)
         if _adverb(words[at]) or words[at - 1] == "too":
             continue
-        found = _about(words[at], tagged, match.span("named"))
-        if "x" not in kinds[end:at] and not words[end].endswith("n't"):
+        found = _about(words[at], tagged, (start, end), aspect)
+        if "x" not in kinds[end:at]:
             yield found
         elif found.sign == "+":
-            shown = f"{' '.join(tagged.shown[slice(*match.span('named'))])} not {words[at]}"
+            shown = f"{' '.join(tagged.shown[start:end])} not {words[at]}"
             yield Found("-", f"{found.key} not", shown, found.aspect)
 
 
@@ -119,8 +126,9 @@ def _verbs(tagged: Tagged) -> Iterator[Found]:
     for match in _SENSE.finditer(kinds):
         verb, at = match.start("verb"), match.start("adjective")
         sense = _sense(words[verb])
-        if sense is None or (verb and kinds[verb - 1] in "io" and words[verb - 1] != "it"):  # "I feel bad"
-            continue
+        by = kinds[verb - 1] if verb else ""
+        if sense is None or (by and by in "io" and words[verb - 1] != "it") or (by == "n" and kinds[at] != "w"):
+            continue  # "I feel bad"; "the buckle feels cheap" was found above
         sign, no = _sign(words[at]), _negated(tagged, verb)
         if no and sign == "+":
             yield Found("-", f"{sense} {words[at]} not", f"does not {sense} {words[at]}", sense)
@@ -142,10 +150,11 @@ def _sign(adjective: str) -> str:
     return "-" if adjective in tables()["blame"] else "+"
 
 
-def _about(adjective: str, tagged: Tagged, span: tuple[int, int]) -> Found:
-    words, shown = tagged.words[slice(*span)], tagged.shown[slice(*span)]
-    key = " ".join(map(stem, words))
-    return Found(_sign(adjective), f"{adjective} {key}", f"{adjective} {' '.join(shown)}", stem(words[-1]))
+def _about(adjective: str, tagged: Tagged, span: tuple[int, int], aspect: int) -> Found:
+    """What is named in ``span`` with an adjective; ``aspect`` is the place of its main word."""
+    key = " ".join(map(stem, tagged.words[slice(*span)]))
+    shown = " ".join(tagged.shown[slice(*span)])
+    return Found(_sign(adjective), f"{adjective} {key}", f"{adjective} {shown}", stem(tagged.words[aspect]))
 
 
 def _adverb(word: str) -> bool:

@@ -95,29 +95,26 @@ class Summary:
 def summarise(texts: Sequence[Tagged], background: Background, most: tuple[int, int, int] = (10, 8, 4)) -> Summary:
     """Of reviews of one item, or by one user; ``most`` mentions, likes, dislikes.
 
-    Phrases of several texts come first. Of what a single text has, what is about a thing that another names too fills
-    up, to half of ``most``; of one or two texts everything counts.
+    Phrases of several texts come first. What a single text has fills up, to half of ``most``, if another text names the
+    same thing. Of one or two texts everything counts, and so it does where nothing else would be said.
     """
     counts = tally(map(findings, texts))
     n = max(1, len(texts))
     ranked = sorted(counts.values(), key=lambda each: -score(each, n, background))
 
-    def best(sign: str, most: int, taken: Iterable[str] = ()) -> list[str]:
+    def best(sign: str, most: int, taken: Iterable[str] = (), believing: bool = n < FEW) -> list[str]:
         mine = [each for each in ranked if each.found.sign == sign]
         shared = pick([each for each in mine if each.support > 1], most, taken)
         shown = [each.spelling for each in shared]
-        single = [each for each in mine if each.support <= 1 and (n < FEW or _known(each, counts))]
-        room = most - len(shown) if n < FEW else min(most - len(shown), most // 2)
-        alone = pick(single, room, [*taken, *shown], shared)
-        return shown + [each.spelling for each in alone]
+        single = [each for each in mine if each.support <= 1 and (believing or _known(each, counts))]
+        room = most - len(shown) if believing else min(most - len(shown), most // 2)
+        return shown + [each.spelling for each in pick(single, room, [*taken, *shown], shared)]
 
     subject = _subject(texts, counts, background)
-    return Summary(
-        subject=_with_article(subject),
-        mentions=best("", most[0], [subject] if subject else []),
-        likes=best("+", most[1]),
-        dislikes=best("-", most[2]),
-    )
+    likes, dislikes = best("+", most[1]), best("-", most[2])
+    said = [each for each in (subject, *likes, *dislikes) if each]
+    mentions = best("", most[0], said) or ([] if said else best("", most[0] // 2, believing=True))
+    return Summary(_with_article(subject), mentions, likes, dislikes)
 
 
 def _known(each: Tally, counts: Mapping[str, Tally]) -> bool:

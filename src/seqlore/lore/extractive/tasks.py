@@ -57,7 +57,7 @@ def item_knowledge(prompt: Prompt, background: Background) -> list[Statement]:
         statement("marks", [part for part in title.parts[1:] if part.lower() != brand.lower()][:6]),
         statement("purpose", title.purposes),
         statement("size", title.sizes),
-        *(Statement(VERBATIM, (each,)) for each in _telling(description, background)),
+        *(Statement(VERBATIM, (each,)) for each in _telling(description, title.name, background)),
         statement("terms", terms(description, title.name, background)),
     ]
 
@@ -73,7 +73,9 @@ class Description(NamedTuple):
 
 def described(prompt: Prompt) -> list[Description]:
     """The first ``READ`` different sentences of the fact "description"."""
-    texts = dict.fromkeys(each for text in prompt.fact("description") for each in sentences(clean(text)))
+    texts = dict.fromkeys(
+        each for text in prompt.fact("description") for s in sentences(clean(text)) if (each := s.lstrip("*•·-–> "))
+    )
     tagged = [(text, tag(text)) for text in itertools.islice(texts, READ)]
     return [Description(text, len(t.words), frozenset(t.words), [*named(t)]) for text, t in tagged]
 
@@ -86,12 +88,12 @@ def terms(description: Sequence[Description], title: str, background: Background
     return [each.spelling for each in pick(ranked, TERMS, [title])]
 
 
-def _telling(description: Sequence[Description], background: Background) -> list[str]:
+def _telling(description: Sequence[Description], title: str, background: Background) -> list[str]:
     """The sentences that say most, in their order: weight of their words by √length, the earlier the better."""
-    adverts = tables()["advertising"]
+    adverts, known = tables()["advertising"], set(tag(title).words)
     scores: dict[int, float] = {}
     for i, each in enumerate(description):
-        if SHORTEST <= each.length <= LONGEST and not adverts & each.words:
+        if SHORTEST <= each.length <= LONGEST and not adverts & each.words and not each.words <= known:
             weight = sum(background.weight("", key, 1, 1) for key in {f.key for f in each.found if " " not in f.key})
             scores[i] = weight / each.length**0.5 / (1 + i / 4)
     best = sorted(sorted(scores, key=lambda i: -scores[i])[:QUOTED])
@@ -183,10 +185,11 @@ def user_label(prompt: Prompt, background: Background) -> list[Statement]:
     reviews = [tag(clean(review)) for review in prompt.fact("reviews")]
     told = summarise(reviews, background)
     pointed = tally([*this_one(review)] for review in reviews)
-    ranked = sorted(pointed.values(), key=lambda each: -score(each, len(reviews), background))
-    items = [each.spelling for each in pick(ranked, 8)]
+    often = tally([*named(review)] for review in reviews)
+    sure = (each for key, each in pointed.items() if key in often and often[key].times > 1)
+    items = pick(sorted(sure, key=lambda each: -score(each, len(reviews), background)), 8)
     return [
-        statement("user_items", items),
+        statement("user_items", [each.spelling for each in items]),
         statement("user_mentions", told.mentions),
         statement("user_likes", told.likes),
         statement("user_dislikes", told.dislikes),

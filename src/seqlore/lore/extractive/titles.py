@@ -13,14 +13,15 @@ _YEAR = re.compile(r"\s*\((1[89]\d\d|20\d\d)\)\s*$")
 _ARTICLE = re.compile(r"^(.*), (The|A|An)((?: \(.*\))?)$")
 _PARTS = re.compile(r"\s*(?:[,;:|()\[\]]|\s[-–—/]+\s|--+|-\s)\s*")
 _WORDS = re.compile(r"\s(with|by|for|For)\s")
-_CODE = re.compile(r"(?=\S*\d)(?=\S*[A-Z\-])[A-Z0-9\-/.]{4,}$|(?:TM|R|C)$")
+_CODE = re.compile(r"(?=\S*\d)(?=\S*[A-Z\-])[A-Z0-9\-/.]{4,}$|(?:TM|R|C|\d+M)$")
 
 
 def _size_pattern() -> re.Pattern[str]:
-    unit = "|".join(sorted(map(re.escape, tables()["units"]), key=len, reverse=True))
+    units = "|".join(sorted(map(re.escape, tables()["units"]), key=len, reverse=True))
     number = r"\d+(?:[ \-]\d+/\d+|[.,/]\d+)?"
-    measured = rf"{number}\"?(?:[\s\-]*x[\s\-]*{number}\"?)*(?:[\s\-/]*(?:fl(?:uid)?\b\.?[\s\-]*)?(?:{unit})\b|(?<=\"))"
-    return re.compile(rf"\b(?:(?:pack|box|set|case|count|bag) of \d+\b|{measured})(?![\w\-])", re.IGNORECASE)
+    unit = rf"(?:[\s\-/]*(?:fl(?:uid)?\b\.?[\s\-]*)?(?:{units})\b|\")"
+    measured = rf"{number}(?:{unit}?[\s\-]*x[\s\-]*{number})*{unit}"  # "4 in x 6 in", "8-1/2 x 11 inches", '27"'
+    return re.compile(rf"\b(?:(?:pack|box|set|case|count|bag) of \d+\b|{measured})(?![\w\-]|\s\d)", re.IGNORECASE)
 
 
 class Title(NamedTuple):
@@ -66,7 +67,7 @@ def parse(title: str) -> Title:
         [*dict.fromkeys(filter(_says, (each.strip(" -.&/") for each in some)))] for some in (parts, purposes)
     )
     found = tuple(each for part in (*parts, *purposes) for each in named(tag(part)))
-    sizes = tuple(dict.fromkeys(_SIZE.findall(name)))
+    sizes = tuple(dict.fromkeys(size for size in _SIZE.findall(name) if not _CODE.match(size)))
     return Title(name, tuple(parts), tuple(purposes), sizes, year[1] if year else "", found)
 
 

@@ -40,7 +40,7 @@ class BackboneConfig(Config):
     )
     tune: Literal["none", "lora", "full"] = Field("none", description="What of the body is trained; none = frozen.")
     lora_rank: int = Field(16, ge=1, description="Rank of the adapter (tune='lora').")
-    lora_alpha: float = Field(16, gt=0, description="Scale of the adapter, divided by its rank.")
+    lora_alpha: int = Field(16, ge=1, description="Scale of the adapter, divided by its rank.")
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
     lora_targets: tuple[str, ...] | Literal["all-linear"] = Field(
         "all-linear", description="Names of the layers that get an adapter."
@@ -109,7 +109,7 @@ class Backbone:
         shared = config.tune == "none" and not config.gradient_checkpointing
         # A frozen body never changes, so every model of a run may read the same one.
         draw = seed if config.weights == "random" else 0
-        self.model, self.tokenizer = (_shared if shared else _open)(str(folder), self.identity["digest"], fixed, draw)
+        self.model, self.tokenizer = (_shared if shared else _open)(str(folder), self.identity["digest"], fixed, draw)  # type: ignore[arg-type]
         self.trained = _tuned(self.model, config, seed)
         self.decoder: nn.Module = self.model.get_decoder()
         self._layers = _checkpointed(self.model) if config.gradient_checkpointing else []

@@ -49,7 +49,7 @@ class E4SRecConfig(FrozenConfig):
     """Settings of E4SRec."""
 
     backbone: BackboneConfig = Field(description="The language model; tune = lora unless set.")
-    donor: DonorConfig = Field(DonorConfig(), description="Where the item vectors come from.")
+    donor: DonorConfig = Field(default_factory=DonorConfig, description="Where the item vectors come from.")
     prefixes: Literal["all", "one"] = Field(
         "all", description="In each epoch every prefix of a sequence is an example, or one that is drawn (faster)."
     )
@@ -115,9 +115,9 @@ class E4SRec(FrozenRecommender):
 
     def _fit(self, split: Split, **options: Any) -> None:
         donor = self.config.donor.build(self.config.seed).fit(split)
+        self.about["donor"] = {"model": donor.name, "valid": donor.about.get("valid")}
         if not isinstance(donor, HasItemVectors):
             raise ConfigError(f"donor {donor.name} has no item vectors; take one that has, such as SASRec or GRU4Rec")
-        self.about["donor"] = {"model": donor.name, "valid": donor.about.get("valid")}
         self._vectors = standardised(donor.item_vectors().detach().float().cpu())
         super()._fit(split, **options)
 

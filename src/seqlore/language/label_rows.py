@@ -61,7 +61,8 @@ class LabelRows:
     """The label rows of one kind. ``known``: int [m], indices that have a label."""
 
     def __init__(self, kind: Kind, prompts: Prompts, wordings: list[list[tuple[Ints, Bools]]], tokens: Tokens) -> None:
-        self.kind, self.prompts, self.tokens = kind, prompts, tokens
+        self.kind: Kind = kind
+        self.prompts, self.tokens = prompts, tokens
         self.wordings = wordings
         self.known = np.array([i for i, each in enumerate(wordings) if each], np.int64)
 
@@ -76,7 +77,7 @@ class LabelRows:
         read[len(prompt) - 1 : -1] = words
         return tokens, read
 
-    def batch(self, indices: Sequence[int] | Ints, rng: np.random.Generator) -> tuple[Ints, NDArray[np.float32]]:
+    def batch(self, indices: NDArray[np.integer], rng: np.random.Generator) -> tuple[Ints, NDArray[np.float32]]:
         """(tokens [R, L], weights [R, L]) of ``indices``, of those that have a label."""
         rows = [self.draw(int(i), rng) for i in indices if self.wordings[int(i)]]
         return padded([t for t, _ in rows], np.int64), averaging_weights(padded([r for _, r in rows], bool))

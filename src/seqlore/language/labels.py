@@ -205,7 +205,8 @@ class LabelSource(Config):
         known = split.with_everything() if self.leaky else split
         frames = [load_lore(_path(file), known).frame for file in self.files] if self.files else self._made(known)
         labels = LabelSet.from_frame(pl.concat(frames), "labels")
-        for kind, control in (("item", self.items), ("user", self.users)):
+        controls: tuple[tuple[Kind, Control], ...] = (("item", self.items), ("user", self.users))
+        for kind, control in controls:
             if control == "shuffled":
                 labels = labels.replaced(kind, labels.shuffled(seed))
             elif control == "foreign":

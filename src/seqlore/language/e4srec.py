@@ -35,8 +35,8 @@ from seqlore.recommender import HasItemVectors, Recommender, model_class
 class DonorConfig(Config):
     """The sequential model whose item vectors are taken."""
 
-    model: str = Field("SASRec", description="A registered model with item vectors.")
-    settings: dict[str, Any] = Field({}, description="Of that model.")
+    model: str = Field(default="SASRec", description="A registered model with item vectors.")
+    settings: dict[str, Any] = Field(default={}, description="Of that model.")
 
     def build(self, seed: int) -> Recommender:
         """The unfitted model. Raises: ConfigError: there is none, or a setting is wrong."""
@@ -49,7 +49,7 @@ class E4SRecConfig(FrozenConfig):
     """Settings of E4SRec."""
 
     backbone: BackboneConfig = Field(description="The language model; tune = lora unless set.")
-    donor: DonorConfig = Field(default_factory=DonorConfig, description="Where the item vectors come from.")
+    donor: DonorConfig = Field(default=DonorConfig(), description="Where the item vectors come from.")
     prefixes: Literal["all", "one"] = Field(
         "all", description="In each epoch every prefix of a sequence is an example, or one that is drawn (faster)."
     )

@@ -42,18 +42,18 @@ class ProjectionConfig(Config):
     """From the table of an id to the width d of the body."""
 
     form: Literal["table", "bottleneck"] = Field(
-        "table",
+        default="table",
         description="table: rows of the projection's width and a map w → d; bottleneck: rows of width d, d → w → d.",
     )
     layers: Literal[0, 1, 2] = Field(
-        1, description="Maps between table and body; 0 = rows of width d go in as they are."
+        default=1, description="Maps between table and body; 0 = rows of width d go in as they are."
     )
-    width: int | None = Field(None, ge=1, description="w; None = d / 8 (512 for Llama-2-7b, as published).")
+    width: int | None = Field(default=None, ge=1, description="w; None = d / 8 (512 for Llama-2-7b, as published).")
     start: Literal["mean", "random"] = Field(
-        "mean", description="Projected rows start around the mean of the word vectors, or around zero."
+        default="mean", description="Projected rows start around the mean of the word vectors, or around zero."
     )
     noise: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
         description="Spread of the projected rows at the start, as a share of the word vectors' own; 0 = none.",
     )

@@ -170,25 +170,34 @@ class LabelSource(Config):
     """Where labels come from, and what is done to them on purpose."""
 
     files: tuple[str, ...] = Field(
-        (), description="Files that `seqlore lore make` wrote for this split; ${NAME} and ~ are filled in."
+        default=(), description="Files that `seqlore lore make` wrote for this split; ${NAME} and ~ are filled in."
     )
-    model: str = Field("extractive", description="Without files: the language model that writes the labels.")
+    model: str = Field(default="extractive", description="Without files: the language model that writes the labels.")
     item_task: Literal["auto", "item-label", "item-knowledge", "item-attributes"] = Field(
-        "auto",
+        default="auto",
         description="What the model is asked about items; auto = a label where there are reviews, else knowledge.",
     )
     user_task: Literal["auto", "user-label", "user-preference"] = Field(
-        "auto", description="… about users; auto = a label where there are reviews, else the preference."
+        default="auto", description="… about users; auto = a label where there are reviews, else the preference."
     )
-    profiles: bool = Field(False, description="The items' labels stand beside the reviews that a user's is made from.")
+    profiles: bool = Field(
+        default=False, description="The items' labels stand beside the reviews that a user's is made from."
+    )
     lore: LoreSettings = Field(
-        LoreSettings(versions=3, denoise=True), description="denoise = false gives the one-stage labels of Table 5."
+        default=LoreSettings(versions=3, denoise=True),
+        description="denoise = false gives the one-stage labels of Table 5.",
     )
-    store: str | None = Field(None, description="The lore store; None = the one in the cache folder.")
-    items: Control = Field("own", description="Items bear their own labels, each other's, or those of another dataset.")
-    users: Control = Field("own", description="… and users.")
-    foreign: str | None = Field(None, description="Label file of another dataset; explanations of XRec can serve.")
-    leaky: bool = Field(False, description="Diagnostic: labels know the held-out reviews too. Never for a result.")
+    store: str | None = Field(default=None, description="The lore store; None = the one in the cache folder.")
+    items: Control = Field(
+        default="own", description="Items bear their own labels, each other's, or those of another dataset."
+    )
+    users: Control = Field(default="own", description="… and users.")
+    foreign: str | None = Field(
+        default=None, description="Label file of another dataset; explanations of XRec can serve."
+    )
+    leaky: bool = Field(
+        default=False, description="Diagnostic: labels know the held-out reviews too. Never for a result."
+    )
 
     @model_validator(mode="after")
     def _foreign_is_named(self) -> LabelSource:

@@ -54,7 +54,7 @@ class ReLRecConfig(FrozenConfig):
     projection: ProjectionConfig = Field(
         default_factory=ProjectionConfig, description="From the tables of ids to the body."
     )
-    labels: LabelSource = Field(default_factory=LabelSource, description="What is reconstructed.")
+    labels: LabelSource = Field(default=LabelSource(), description="What is reconstructed.")
     alpha: float = Field(0.75, ge=0, description="Weight of the next item.")
     beta: float = Field(0.3, ge=0, description="Weight of the items' labels; 0 = not reconstructed.")
     gamma: float = Field(0.9, ge=0, description="Weight of the users' labels; 0 = not reconstructed.")

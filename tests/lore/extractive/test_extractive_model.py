@@ -74,6 +74,12 @@ def test_the_recent_past_counts_for_more() -> None:
     )
 
 
+def test_a_long_history_is_no_burden() -> None:
+    assert say("user-preference", {"titles": ("Rose Soap",) * 30_000}).startswith(
+        "What recurs in the titles: Rose Soap."
+    )
+
+
 def test_item_label() -> None:
     assert say("item-label", LABEL | {"title": ("Tuner",)}) == (
         "The item is “Tuner”. The reviews are about a clip-on tuner. Reviewers like: bright display and easy to use. "

@@ -18,7 +18,7 @@ from seqlore.lore.extractive.wording import read
 def test_two_halves_of_an_items_reviews_give_like_labels(data_root: Path) -> None:
     folder = data_root / "amazon2014-musical-instruments-reviews"
     events = pl.read_parquet(folder / "interactions.parquet").drop_nulls("review")
-    reviews = events.group_by("item_id").agg("review").sort("item_id")["review"].to_list()[:300]
+    reviews = events.group_by("item_id").agg("review").sort("item_id")["review"].to_list()[:150]
     model = ExtractiveModel.fit(review for each in reviews for review in each)
 
     def labels(start: int) -> list[frozenset[str]]:
@@ -30,4 +30,4 @@ def test_two_halves_of_an_items_reviews_give_like_labels(data_root: Path) -> Non
     one, other = labels(0), labels(1)
     shared = np.array([[len(a & b) / (len(a | b) or 1) for b in other] for a in one])  # Jaccard
     rank = (shared >= np.diag(shared)[:, None]).sum(axis=1)  # of the item's own label; ties count against it
-    assert np.mean(rank <= 10) > 0.4, f"recall@10 {np.mean(rank <= 10):.3f}, by chance 0.033"
+    assert np.mean(rank <= 10) > 0.5, f"recall@10 {np.mean(rank <= 10):.3f}, by chance 0.067"

@@ -26,6 +26,7 @@ _ALSO = {
     "quantity": "size", "colour": "color", "targetaudience": "audience", "feature": "features",
     "keyfeature": "features", "keyword": "features", "tag": "features",
 }  # fmt: skip
+FEATURES = 10
 _KEPT_TO = {"type", "enum", "items", "maxItems", "title", "description", "examples", "default"}
 _SHADES = r"(?:(?:light|dark|pale|bright|deep|hot|royal|navy|matte|rose)\s)?"
 
@@ -36,6 +37,7 @@ def facts_of(prompt: Prompt, background: Background) -> dict[str, Any]:
     brand = clean(first(prompt, "brand"))
     text = " ".join([title.name, *map(clean, prompt.fact("description"))]).lower()
     where = place(prompt.fact("categories"))
+    features = [*title.parts[1:], *title.purposes, *terms(described(prompt), title.name, background)]
     return {
         "name": title.name,
         "type": where.leaves[-1] if where.leaves else "",
@@ -46,9 +48,7 @@ def facts_of(prompt: Prompt, background: Background) -> dict[str, Any]:
         "color": _listed("colours", text, _SHADES),
         "material": _listed("materials", text),
         "audience": _listed("audience", text),
-        "features": _distinct(
-            [*title.parts[1:], *title.purposes, *terms(described(prompt), title.name, background)], brand
-        )[:10],
+        "features": _distinct(features, brand)[:FEATURES],
     }
 
 
@@ -93,14 +93,10 @@ def _filler(name: str, schema: Mapping[str, Any], required: bool) -> Filler:
     nothing = None if "null" in types else _LEAVE_OUT
     key = stem(re.sub(r"[^a-z]", "", name.lower()))
     key = _ALSO.get(key, key)
-    if (
-        "array" in types
-        and schema.get("items", {}).get("type", "string") == "string"
-        and "enum" not in schema.get("items", {})
-    ):
-        return lambda known, _: _many(known.get(key, known.get(key + "s")))[: schema.get("maxItems")]
+    if "array" in types and schema.get("items", {}) in ({}, {"type": "string"}):
+        return lambda known, _: _many(known.get(key))[: schema.get("maxItems")]
     if "string" in types and "enum" not in schema:
-        return lambda known, _: "; ".join(_many(known.get(key, known.get(key + "s"))))
+        return lambda known, _: "; ".join(_many(known.get(key)))
     if required and nothing is _LEAVE_OUT:
         raise ConfigError(
             f"json_schema: the extractive model may not know {name!r}, which is required and must not be null: allow "
@@ -137,12 +133,10 @@ def around(schema: Mapping[str, Any]) -> Callable[[str], dict[str, str]]:
     """
     texts = [n for n, each in _properties(schema).items() if each.get("type") == "string" and "enum" not in each]
     required = schema.get("required", [])
-    if not texts or (others := [name for name in required if name not in texts]):
-        raise ConfigError(
-            f"json_schema: the extractive model answers this task with one text, and {others[0]!r} is no free string"
-            if texts
-            else "json_schema: the extractive model answers this task with one text, and no property is a free string"
-        )
+    others = [name for name in required if name not in texts]
+    if others or not texts:
+        why = f"{others[0]!r} is required and no free string" if others else "no property is a free string"
+        raise ConfigError(f"json_schema: the extractive model answers this task with one text, and {why}")
     place_of_text = next((name for name in texts if name in required), texts[0])
     empty = {name: "" for name in texts if name in required}
     return lambda text: {**empty, place_of_text: text}

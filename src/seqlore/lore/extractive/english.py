@@ -53,7 +53,7 @@ _TITLE_DOT = re.compile(
 @lru_cache(1)
 def tables() -> dict[str, frozenset[str]]:
     """The word lists by name."""
-    raw = tomllib.loads(files(__package__).joinpath("english.toml").read_text("utf-8"))
+    raw = tomllib.loads(files("seqlore.lore.extractive").joinpath("english.toml").read_text("utf-8"))
     return {name: frozenset(words.split()) for name, words in raw.items()}
 
 
@@ -123,7 +123,7 @@ def stem(word: str) -> str:
 @lru_cache(1)
 def tables_digest() -> str:
     """Of the word lists and the sentence forms: 8 hexadecimal digits."""
-    raw = [files(__package__).joinpath(name).read_bytes() for name in ("english.toml", "wording.toml")]
+    raw = [files("seqlore.lore.extractive").joinpath(name).read_bytes() for name in ("english.toml", "wording.toml")]
     return hashlib.sha256(b"".join(raw)).hexdigest()[:8]
 
 

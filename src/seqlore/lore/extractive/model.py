@@ -16,6 +16,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +165,7 @@ def _shorter(statements: Sequence[Statement]) -> list[Statement]:
     return [Statement(each.kind, each.phrases[:-1]) for each in spoken if len(each.phrases) > 1]
 
 
-def _json(value: dict, budget: int) -> tuple[str, str]:
+def _json(value: dict[str, Any], budget: int) -> tuple[str, str]:
     text, finish = as_json(value), "stop"
     while count(text) > budget:
         finish = "length"

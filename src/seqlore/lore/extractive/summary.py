@@ -20,10 +20,16 @@ AGAIN = 0.2
 
 @dataclass(slots=True)
 class Tally:
-    """How often a phrase occurs. support: texts with it, weighted; shown: its spellings; times: occurrences in all."""
+    """How often a phrase occurs.
+
+    Attributes:
+        support: texts with it, each by its weight. texts: their number. times: occurrences in all.
+        shown: its spellings, counted.
+    """
 
     found: Found
     support: float = 0.0
+    texts: int = 0
     times: int = 0
     shown: Counter[str] = field(default_factory=Counter)
 
@@ -48,6 +54,7 @@ def tally(found: Iterable[Sequence[Found]], weights: Sequence[float] | None = No
             count.shown[each.shown] += 1
             if name not in seen:
                 seen.add(name)
+                count.texts += 1
                 count.support += 1.0 if weights is None else weights[i]
     return out
 
@@ -55,7 +62,7 @@ def tally(found: Iterable[Sequence[Found]], weights: Sequence[float] | None = No
 def score(each: Tally, texts: float, background: Background) -> float:
     """The phrase's weight against the background; more for longer phrases and for those that come again."""
     sign, key = each.found.sign, each.found.key
-    again = min(3, max(0.0, each.times - each.support)) * AGAIN
+    again = min(3, each.times - each.texts) * AGAIN
     longer = 1 + LONGER * key.count(" ") * (not sign)
     return background.weight(sign, key, each.support + again, texts) * longer
 

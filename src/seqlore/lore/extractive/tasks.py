@@ -126,16 +126,17 @@ def user_preference(prompt: Prompt, background: Background) -> list[Statement]:
 
 
 def _recency(n: int) -> list[float]:
-    return [0.5 ** ((n - 1 - i) / HALF_LIFE) for i in range(n)]
+    """Of each choice, the oldest first; none is forgotten wholly, so that logarithms stay finite."""
+    return [0.5 ** min(30.0, (n - 1 - i) / HALF_LIFE) for i in range(n)]
 
 
 def _recent_first(named_by: Sequence[Sequence[str]]) -> list[tuple[str, float]]:
     """(name, weight), heaviest first; of equals, the one met last comes first."""
-    weights: Counter[str] = Counter()
+    weights: dict[str, float] = {}
     last: dict[str, int] = {}
     for i, (names, weight) in enumerate(zip(named_by, _recency(len(named_by)), strict=True)):
         for name in names:
-            weights[name] += weight  # type: ignore[assignment]
+            weights[name] = weights.get(name, 0.0) + weight
             last[name] = i
     return sorted(weights.items(), key=lambda each: (-each[1], -last[each[0]]))
 
@@ -156,12 +157,10 @@ def _decades(titles: Sequence[Title]) -> list[str]:
 
 
 def _recurring(titles: Sequence[Title], background: Background) -> list[str]:
-    counts = tally([title.found for title in titles], _recency(len(titles)))
-    holders = Counter(key for title in titles for key in {each.key for each in title.found})
-    ranked = sorted(
-        (each for key, each in counts.items() if holders[key] > 1),
-        key=lambda each: -score(each, len(titles), background),
-    )
+    weights = _recency(len(titles))
+    counts = tally([title.found for title in titles], weights)
+    shared = (each for each in counts.values() if each.texts > 1)
+    ranked = sorted(shared, key=lambda each: -score(each, sum(weights), background))
     return [each.spelling for each in pick(ranked, 8)]
 
 

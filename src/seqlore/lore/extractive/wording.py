@@ -38,7 +38,7 @@ class Statement(NamedTuple):
 @lru_cache(1)
 def _tables() -> tuple[dict[str, tuple[tuple[str, str], ...]], tuple[str, ...]]:
     """Kind → (before, after) the phrases for each form; the leads."""
-    raw = tomllib.loads(files(__package__).joinpath("wording.toml").read_text("utf-8"))
+    raw = tomllib.loads(files("seqlore.lore.extractive").joinpath("wording.toml").read_text("utf-8"))
     forms = {}
     for kind, texts in raw["forms"].items():
         forms[kind] = tuple((before, after) for before, _, after in (text.partition("{}") for text in texts))

@@ -14,7 +14,6 @@ the catalogue and items are ranked by the exact probability of their titles (:mo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -51,9 +50,9 @@ from seqlore.training.loop import Progress
 class SessionPretraining(PretrainConfig):
     """Pretraining on sessions alone: short texts, and many small steps of them."""
 
-    context: int = Field(256, ge=16, description="Longest text in tokens, and length of the packed blocks.")
-    tokens: int | None = Field(8_000_000, ge=1, description="Tokens to train on; repeats count; None = by preset.")
-    batch_tokens: int = Field(1024, ge=16, description="Tokens of a step.")
+    context: int = Field(default=256, ge=16, description="Longest text in tokens, and length of the packed blocks.")
+    tokens: int | None = Field(default=8_000_000, ge=1, description="Tokens to train on; None = by the preset.")
+    batch_tokens: int = Field(default=1024, ge=16, description="Tokens of a step.")
 
 
 class LLMSeqPromptConfig(TrainConfig):
@@ -147,7 +146,7 @@ class LLMSeqPrompt(Recommender):
             self._vectors = pad(torch.from_numpy(config.text.vectors(split.catalog)), (0, 0, 1, 0))
         self._prepare(body)
 
-    def _base(self, split: Split, titles: Sequence[str], home: Path, progress: Progress | None) -> str:
+    def _base(self, split: Split, titles: list[str], home: Path, progress: Progress | None) -> str:
         """The folder or name of the base model; one of the data's own is trained in ``home``, or taken up there."""
         config = self.config
         if config.base_model is not None:
@@ -169,7 +168,7 @@ class LLMSeqPrompt(Recommender):
         adapter = {"lora_rank": c.lora_rank, "lora_alpha": c.lora_alpha, "lora_dropout": c.lora_dropout}
         return BackboneConfig(name=name, tune=tune or c.tune, dtype=c.dtype, **adapter)
 
-    def _writing(self, titles: Sequence[str], body: Backbone) -> SessionWriter:
+    def _writing(self, titles: list[str], body: Backbone) -> SessionWriter:
         context = min(self.config.context, body.limit or self.config.context)
         return SessionWriter(titles, body.tokenizer, context=context, max_items=self.config.max_items)
 

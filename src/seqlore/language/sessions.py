@@ -6,7 +6,7 @@ room beside the longest completion of the catalogue, the latest first; they are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -34,7 +34,7 @@ def short_titles(catalog: Catalog, words: int | None) -> list[str]:
     return titles
 
 
-def documents(titles: Sequence[str], sequences: Sequences) -> Iterator[str]:
+def documents(titles: list[str], sequences: Sequences) -> Iterator[str]:
     """Whole sequences as text, prompt and completion in one: what a model of the data's own is pretrained on."""
     for items in sequences:
         named = [titles[i] for i in items.tolist() if titles[i]]
@@ -45,7 +45,7 @@ def documents(titles: Sequence[str], sequences: Sequences) -> Iterator[str]:
 class SessionWriter:
     """Item sequences → prompts, as text and as tokens; items → completions."""
 
-    def __init__(self, titles: Sequence[str], tokenizer: Any, *, context: int, max_items: int) -> None:
+    def __init__(self, titles: list[str], tokenizer: Any, *, context: int, max_items: int) -> None:
         """Args: titles: as :func:`short_titles`. tokenizer: of transformers. context: most tokens of a pair.
 
         Raises: ConfigError: the context has no room for the longest title twice.

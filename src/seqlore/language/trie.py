@@ -181,7 +181,7 @@ class TitleTrie:
 
 
 def title_trie(
-    titles: Sequence[str],
+    titles: list[str],
     encode: Encode,
     vocabulary: int,
     *,

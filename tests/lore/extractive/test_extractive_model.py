@@ -29,7 +29,7 @@ LABEL = {
 }
 HISTORY = {
     "titles": ("Mint Soap by Acme", "Rose Soap by Acme", "", "Steel Comb"),
-    "categories": ("Bath > Body > Soap", "Bath > Body > Soap", "Bath > Oil", "Hair Care > Combs"),
+    "categories": ("Bath > Body > Soap", "Bath > Body > Soap", "Bath > Salts, Oil", "Hair Care > Combs"),
     "user": ("age: 25", "city: Bern, Wabern"),
 }
 TASKS = ("item-knowledge", "user-preference", "item-label", "user-label", "item-attributes", "reword", "denoise")
@@ -56,9 +56,9 @@ def test_item_knowledge() -> None:
 
 def test_user_preference() -> None:
     assert say("user-preference", HISTORY) == (
-        "About the user: age: 25 and city: Bern Wabern. This user mostly chooses Soap, Combs and Oil. The wider fields "
-        "are Body, Hair Care and Bath. What recurs in the titles: Soap and Acme. The latest choices are “Steel Comb”, "
-        "“Rose Soap by Acme” and “Mint Soap by Acme”."
+        "About the user: age: 25 and city: Bern Wabern. This user mostly chooses Soap, Combs and Salts Oil. The wider "
+        "fields are Body, Hair Care and Bath. What recurs in the titles: Soap and Acme. The latest choices are “Steel "
+        "Comb”, “Rose Soap by Acme” and “Mint Soap by Acme”."
     )
 
 

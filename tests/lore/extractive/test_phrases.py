@@ -67,6 +67,11 @@ def test_a_phrase_ends_with_a_noun_and_has_at_most_three_words() -> None:
     assert names("The best pick of cheaper pedals") == ["pick", "pedals"]  # a comparison names nothing
 
 
+def test_in_a_title_capitals_are_no_verbs() -> None:
+    assert tag("Rose Soap").kinds == "vn"
+    assert tag("Rose Soap that rose", title=True).kinds == "nntv"
+
+
 def test_what_stands_after_this() -> None:
     assert [each.shown for each in this_one(tag("I love this clip-on tuner and these great picks"))] == [
         "clip-on tuner",

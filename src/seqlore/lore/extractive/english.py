@@ -166,29 +166,32 @@ class Tagged:
     kinds: str
 
 
-def tag(text: str) -> Tagged:
-    """Tokens of a cleaned text and what each does."""
+def tag(text: str, *, title: bool = False) -> Tagged:
+    """Tokens of a cleaned text and what each does. In a ``title`` a word with a capital is no verb: "Rose Soap"."""
     shown = _TOKEN.findall(text)
     words = [token.lower() for token in shown]
     kinds = [kind_of(word) for word in words]
-    verbs = tables()["verbs"]
-    linking = tables()["linking"]
-    before = "."
-    for i, kind in enumerate(kinds):
-        word = words[i]
-        # After a determiner or an adjective stands a noun, whatever else the word can be: "the sound", "great fit".
-        if (
-            kind in "vl" and before in "tspbq" and (word in verbs or word in linking) and words[i - 1] not in _MANY
-        ) or (kind == "v" and before == "t" and word.endswith("ing") and words[i - 1] not in _MANY):
-            kinds[i] = "n"
-        elif before == "o" and word in verbs:
-            kinds[i] = "v"
-        elif kind == "w" and i and words[i - 1] == "as":
+    for i, (word, kind) in enumerate(zip(words, kinds, strict=True)):
+        before, capital = (kinds[i - 1], words[i - 1]) if i else (".", "."), shown[i][0].isupper()
+        if kind in "vl":
+            if (title and capital) or _names(word, *before):
+                kinds[i] = "n"
+        elif before[0] == "o" and word in tables()["verbs"]:
+            kinds[i] = "v"  # "to use"
+        elif kind == "w" and before[1] == "as":
             kinds[i] = "f"
         elif word == "&" and 0 < i < len(words) - 1 and shown[i - 1][0].isupper() and shown[i + 1][0].isupper():
             kinds[i] = "n"  # "Marrow & Fern" is one name
-        before = kinds[i]
     return Tagged(shown, words, "".join(kinds))
+
+
+def _names(verb: str, kind_before: str, before: str) -> bool:
+    """Whether a verb is a noun after that word: "the sound", "great fit", "the picking", but "these sound"."""
+    if before in _MANY:
+        return False
+    if verb in tables()["verbs"] or verb in tables()["linking"]:
+        return kind_before in "tspbq"
+    return kind_before == "t" and verb.endswith("ing")
 
 
 _MANY = frozenset({"these", "those", "that", "which", "all", "what", "whose"})

@@ -107,8 +107,7 @@ def _whole(sentence: str) -> str:
 def user_preference(prompt: Prompt, background: Background) -> list[Statement]:
     """titles, categories (aligned, oldest first), user → what the user goes for."""
     titles = [parse(title) for title in prompt.fact("titles")]
-    # "Hair Care > Shampoo, Gift Sets": several categories of one item
-    places = [place(each.split(", ")) for each in prompt.fact("categories")]
+    places = [place(_apart(each)) for each in prompt.fact("categories")]
     leaves = _recent_first([each.leaves for each in places])
     total = sum(_recency(len(places)))
     mostly = [each for each, weight in leaves if weight >= 0.12 * total][:4]
@@ -123,6 +122,17 @@ def user_preference(prompt: Prompt, background: Background) -> list[Statement]:
         statement("recurring", _recurring(titles, background)),
         statement("latest_titles", [title.name for title in reversed(titles) if title.name][:3]),
     ]
+
+
+def _apart(categories: str) -> list[str]:
+    """The categories of one item, which are joined by ", "; of paths, a part without " > " goes with the one before."""
+    out: list[str] = []
+    for each in categories.split(", "):
+        if out and " > " in categories and " > " not in each:
+            out[-1] += ", " + each  # "Makeup > Puffs, Sponges & Wedges"
+        else:
+            out.append(each)
+    return out
 
 
 def _recency(n: int) -> list[float]:

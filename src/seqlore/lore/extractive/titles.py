@@ -66,7 +66,7 @@ def parse(title: str) -> Title:
     parts, purposes = (
         [*dict.fromkeys(filter(_says, (each.strip(" -.&/") for each in some)))] for some in (parts, purposes)
     )
-    found = tuple(each for part in (*parts, *purposes) for each in named(tag(part)))
+    found = tuple(each for part in (*parts, *purposes) for each in named(tag(part, title=True)))
     sizes = tuple(dict.fromkeys(size for size in _SIZE.findall(name) if not _CODE.match(size)))
     return Title(name, tuple(parts), tuple(purposes), sizes, year[1] if year else "", found)
 

@@ -96,10 +96,13 @@ class Counting:
     def _logits(self, rows: Sequence[int]) -> Tensor:
         return torch.nn.functional.one_hot(torch.tensor([max(r - 1, 0) for r in rows]), 100).float()
 
-    def admit(self, prompts: Sequence[list[int]], shared: int, kept: Tensor) -> Tensor:
-        assert self.refills or not len(kept)
+    def admit(self, prompts: Sequence[list[int]], shared: int, places: Sequence[int]) -> Tensor:
+        assert self.refills or not self.rows
         assert len({tuple(p[:shared]) for p in prompts}) == 1
-        self.rows = [self.rows[i] for i in kept.tolist()] + [p[-1] for p in prompts]
+        assert len(set(places)) == len(places) == len(prompts)
+        for place, prompt in zip(places, prompts, strict=True):
+            assert place == len(self.rows) or self.rows[place] <= 1  # a new place, or that of a text that is done
+            self.rows[place : place + 1] = [prompt[-1]]
         self.most = max(self.most, len(self.rows))
         self.read = max(self.read, len(prompts) * max(len(p) - shared for p in prompts))
         return self._logits([p[-1] for p in prompts])

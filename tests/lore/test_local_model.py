@@ -108,32 +108,32 @@ def test_greedy_answers_are_those_of_generate(name: str, models: dict[str, Any],
 def test_padding_and_neighbours_move_no_score(name: str, kind: type, models: dict[str, Any]) -> None:
     model = models[name]
     prompts = [[1, 7, 9, 4], [1, 7, 9, 4], [1, 7, 9, 8, 30, 31, 32, 33], [1, 7, 9, 6, 3]]
-    none = torch.tensor([], dtype=torch.long)
     together = open_rows(model)
     assert type(together) is kind
     shared = 3 if kind is Slots else 0
-    found = [together.admit(prompts, shared, none)]
+    found = [together.admit(prompts, shared, [0, 1, 2, 3])]
     found.append(together.step(torch.tensor([10, 11, 12, 13])))
     together.keep(torch.tensor([1, 3]))
     found.append(together.step(torch.tensor([14, 15])))
-    if kind is Slots:  # one leaves, two come
-        found.append(together.admit([[1, 3], [1, 40, 41]], 0, torch.tensor([1])))
-        found.append(together.step(torch.tensor([16, 17, 18])))
+    if kind is Slots:  # one gives its place, and another comes
+        found.append(together.admit([[1, 3], [1, 40, 41]], 0, [0, 2]))
+        found.append(together.step(torch.tensor([17, 16, 18])))
     expected: list[list[Any]] = [[] for _ in found]
     ways = {0: [10], 1: [11, 14], 2: [12], 3: [13, 15, 16]}
     for i, tokens in ways.items():
         alone = open_rows(model)
-        seen = [alone.admit([prompts[i]], 0, none), *(alone.step(torch.tensor([t])) for t in tokens)]
+        seen = [alone.admit([prompts[i]], 0, [0]), *(alone.step(torch.tensor([t])) for t in tokens)]
         for moment, logits in enumerate(seen):
             if moment < 3:
                 expected[moment].append(logits)
             elif kind is Slots:
-                expected[4].insert(0, logits)
+                expected[4].append(logits)
     if kind is Slots:
         for prompt, token in (([1, 3], 17), ([1, 40, 41], 18)):
             alone = open_rows(model)
-            expected[3].append(alone.admit([prompt], 0, none))
+            expected[3].append(alone.admit([prompt], 0, [0]))
             expected[4].append(alone.step(torch.tensor([token])))
+        expected[4] = [expected[4][i] for i in (1, 0, 2)]
     for logits, single in zip(found, expected, strict=True):
         assert (logits - torch.cat(single)).abs().max() < 1e-5 * max(1, logits.abs().max())
 

@@ -32,15 +32,16 @@ REVIEW_FIELDS = ("summary", "review")
 class CorpusConfig(Config):
     """Which texts of a split are read."""
 
-    items: bool = Field(True, description="Texts of the catalogue's items.")
+    items: bool = Field(default=True, description="Texts of the catalogue's items.")
     fields: tuple[str, ...] | None = Field(
-        None, description="Columns of the items; None = those of title, brand, categories, description that are there."
+        default=None,
+        description="Columns of the items; None = those of title, brand, categories, description that are there.",
     )
-    reviews: bool = Field(True, description="Summaries and reviews of the training interactions.")
+    reviews: bool = Field(default=True, description="Summaries and reviews of the training interactions.")
     sequences: bool = Field(
-        False, description="Also the training sequences as lists of titles: a good start for prompt models."
+        default=False, description="Also the training sequences as lists of titles: a good start for prompt models."
     )
-    window: int = Field(20, ge=2, description="Longest list of titles; longer sequences become several lists.")
+    window: int = Field(default=20, ge=2, description="Longest list of titles; longer sequences become several lists.")
 
 
 @dataclass(frozen=True)

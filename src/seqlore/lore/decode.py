@@ -160,30 +160,27 @@ def write(
                 done.append(text)
         return done
 
+    # A free place costs its share of a step, and filling it costs a reading: so a few are filled at once.
+    enough = max(1, limits.rows // 8)
     while waiting or active:
+        done = [i for i, text in enumerate(active) if text.finish]
         alive = [i for i, text in enumerate(active) if not text.finish]
-        # A place that is free costs a step's share of one row; filling it costs a copy of all. A few at once do both.
-        enough = max(1, limits.rows // 8)
-        if waiting and (not alive or (rows.refills and limits.rows - len(alive) >= min(enough, len(waiting)))):
-            fresh = _take(waiting, [active[i] for i in alive], limits)
-        else:
-            fresh = []
-        if fresh:
-            for text in fresh:
-                text.started = time.perf_counter()
-            logits = rows.admit([t.ids for t in fresh], fresh[0].shared, torch.tensor(alive, dtype=torch.long))
-            active = [*(active[i] for i in alive), *fresh]
-            yield from accept(fresh, logits)
-        elif len(active) - len(alive) >= min(enough, len(active)):
+        refill = waiting and rows.refills
+        if done and (not alive or (len(done) >= enough and not refill)):
             rows.keep(torch.tensor(alive, dtype=torch.long))
-            active = [active[i] for i in alive]
+            active, done, alive = [active[i] for i in alive], [], [*range(len(alive))]
+        fresh: list[Text] = []
+        if waiting and (not alive or (refill and limits.rows - len(alive) >= min(enough, len(waiting)))):
+            fresh = _take(waiting, [active[i] for i in alive], limits)
+        if fresh:
+            places = [*done, *range(len(active), limits.rows)][: len(fresh)]
+            for place, text in zip(places, fresh, strict=True):
+                text.started = time.perf_counter()
+                active[place : place + 1] = [text]
+            yield from accept(fresh, rows.admit([t.ids for t in fresh], fresh[0].shared, places))
         if any(not text.finish for text in active):
-            logits = rows.step(_latest(active, logits.device))
-            yield from accept(active, logits)
-
-
-def _latest(texts: Sequence[Text], device: torch.device) -> Tensor:
-    return torch.tensor([t.written[-1] if t.written else 0 for t in texts], device=device)
+            latest = torch.tensor([text.written[-1] if text.written else 0 for text in active])
+            yield from accept(active, rows.step(latest))
 
 
 def _take(waiting: deque[Text], alive: Sequence[Text], limits: Limits) -> list[Text]:

@@ -1,12 +1,13 @@
 """What a model of transformers remembers of the texts it is writing: three kinds of batch, one interface.
 
-``Slots``: causal models whose every layer attends to everything (Llama, Qwen, GPT-2, …). Rows come and go while others
-    are being written, and a beginning that prompts share is read once and copied.
+``Slots``: causal models whose every layer attends to everything (Llama, Qwen, GPT-2, …). A row that is done gives its
+    place to another while the rest are being written, and a beginning that prompts share is read once and copied.
 ``Batch``: other causal models, say with sliding windows. Rows only go; the next batch begins when all are done.
 ``Seq2Seq``: encoder and decoder (T5, BART, …). As ``Batch``; the encoder reads the prompt.
 
 Keys and values of ``Slots`` stand right-aligned in buffers with room for growth, so that a step writes one column in
-place. Columns to the left of a row, and between its shared beginning and its rest, are masked and zero.
+place, and a new row is written over the one before it. Columns to the left of a row, and between its shared beginning
+and its rest, are masked; what stands there is finite.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ ROOM = 64
 class Rows(Protocol):
     """A batch of texts in the making."""
 
-    #: New rows may come while others are being written.
+    #: New rows may come while others are being written; if not, ``places`` are always 0, 1, … and all others are gone.
     refills: bool
 
-    def admit(self, prompts: Sequence[list[int]], shared: int, kept: Tensor) -> Tensor:
-        """Rows ``kept`` stay, prompts follow behind them; logits [new, vocabulary] of each one's first token.
+    def admit(self, prompts: Sequence[list[int]], shared: int, places: Sequence[int]) -> Tensor:
+        """Read ``prompts`` into rows ``places``, done ones or new ones at the end; logits [new, vocabulary] of each.
 
         ``shared``: so many first tokens are the same in all ``prompts``.
         """
@@ -89,22 +90,22 @@ class _Layer(DynamicLayer):
         self.is_initialized = True
         return self.keys, self.values
 
-    def joined(self, kept: Tensor, width: int, other: _Layer | None) -> _Layer:
-        """Rows ``kept`` and then those of ``other``, all ending at column ``width``."""
-        layer = _Layer()
-        mine = (self.keys, self.values)
-        others = (None, None) if other is None else (other.keys, other.values)
-        for own, new in zip(mine, others, strict=True):
-            rows = len(kept) + (0 if new is None else len(new))
-            buffer = own.new_zeros(rows, own.shape[1], width + ROOM, own.shape[3])
-            length = min(own.shape[2], width)
-            buffer[: len(kept), :, width - length : width] = own[kept, :, own.shape[2] - length :]
-            if new is not None:
-                buffer[len(kept) :, :, width - new.shape[2] : width] = new
+    def laid_out(self, rows: Tensor, width: int) -> _Layer:
+        """A copy of ``rows`` (a place that is −1 is empty) that ends at column ``width``."""
+        layer, kept = _Layer(), rows >= 0
+        for used in (self.keys, self.values):
+            buffer = used.new_zeros(len(rows), used.shape[1], width + ROOM, used.shape[3])
+            length = min(used.shape[2], width)
+            buffer[kept, :, width - length : width] = used[rows[kept], :, used.shape[2] - length :]
             layer._buffers.append(buffer)
         layer.keys, layer.values = (buffer[:, :, :width] for buffer in layer._buffers)
         layer.is_initialized = True
         return layer
+
+    def put(self, places: Tensor, other: _Layer, rows: Tensor) -> None:
+        """Write ``rows`` of ``other`` over the rows ``places``, so that they end where these end."""
+        for used, new in ((self.keys, other.keys), (self.values, other.values)):
+            used[places, :, used.shape[2] - new.shape[2] :] = new[rows]
 
 
 def _zeros(like: Tensor, columns: int) -> Tensor:
@@ -130,7 +131,7 @@ class Slots:
         self._beginning: tuple[list[int], list[_Layer]] = ([], [])
 
     @torch.inference_mode()
-    def admit(self, prompts: Sequence[list[int]], shared: int, kept: Tensor) -> Tensor:
+    def admit(self, prompts: Sequence[list[int]], shared: int, places: Sequence[int]) -> Tensor:
         """See ``Rows``. Equal prompts that follow one another are read once."""
         first = [i for i, prompt in enumerate(prompts) if not i or prompt != prompts[i - 1]]
         copies = torch.tensor([*first[1:], len(prompts)]) - torch.tensor(first)
@@ -149,7 +150,7 @@ class Slots:
             logits_to_keep=1,
         ).logits[:, -1]
         copy = torch.arange(len(first)).repeat_interleave(copies).to(self._device)
-        self._join(kept, cache.layers, mask, positions[:, -1] + 1, copy)
+        self._place(torch.tensor(places, device=self._device), cache.layers, mask, positions[:, -1] + 1, copy)
         return logits[copy]
 
     @torch.inference_mode()
@@ -157,7 +158,7 @@ class Slots:
         """See ``Rows``."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], 1)
         logits = self._model(
-            input_ids=tokens[:, None],
+            input_ids=tokens[:, None].to(self._device),
             attention_mask=self._mask,
             position_ids=self._next[:, None],
             past_key_values=_cache(self._layers),
@@ -172,11 +173,7 @@ class Slots:
         if not len(kept):
             self._layers, self._mask, self._next = [], self._mask[:0, :0], self._next[:0]
             return
-        kept = kept.to(self._device)
-        mask = self._mask[kept]
-        width = _used(mask)
-        self._layers = [layer.joined(kept, width, None) for layer in self._layers]
-        self._mask, self._next = mask[:, mask.shape[1] - width :], self._next[kept]
+        self._lay_out(kept.to(self._device), 0)
 
     @property
     def _depth(self) -> int:
@@ -195,25 +192,36 @@ class Slots:
             self._beginning = (ids, cache.layers)
         return self._beginning[1] if ids else []
 
-    def _join(self, kept: Tensor, layers: list[_Layer], mask: Tensor, after: Tensor, copy: Tensor) -> None:
-        """The rows ``kept`` of this batch, and rows ``copy`` of the new one behind them."""
-        if len(copy) > len(mask):
-            layers = [layer.joined(copy, mask.shape[1], None) for layer in layers]
-            mask, after = mask[copy], after[copy]
-        if not len(kept):
-            self._layers, self._mask, self._next = layers, mask, after
-            return
-        kept = kept.to(self._device)
-        old = self._mask[kept]
-        width = max(_used(old), mask.shape[1])
-        self._layers = [a.joined(kept, width, b) for a, b in zip(self._layers, layers, strict=True)]
-        self._mask = torch.cat([_fitted(old, width), _fitted(mask, width)])
-        self._next = torch.cat([self._next[kept], after])
+    def _place(self, places: Tensor, layers: list[_Layer], mask: Tensor, after: Tensor, copy: Tensor) -> None:
+        """Rows ``copy`` of what was read go to ``places``; all is laid out anew only where it must be."""
+        rows, (old, width) = int(places.max()) + 1, self._mask.shape
+        self._mask[places[places < old]] = 0  # what was there is gone
+        if rows > old or mask.shape[1] > width or 4 * _used(self._mask) < 3 * width:
+            order = torch.arange(max(rows, old), device=self._device)
+            order[order >= old] = -1
+            if not old:
+                self._layers, self._mask, self._next = layers, mask[:0], after[:0]
+            self._lay_out(order, mask.shape[1])
+        for mine, new in zip(self._layers, layers, strict=True):
+            mine.put(places, new, copy)
+        self._mask[places] = _fitted(mask, self._mask.shape[1])[copy]
+        self._next[places] = after[copy]
+
+    def _lay_out(self, rows: Tensor, least: int) -> None:
+        """Keep ``rows`` in this order (−1 = an empty place) and the columns they use, but not fewer than ``least``."""
+        kept = rows >= 0
+        mask = self._mask[rows[kept]]
+        width = max(_used(mask), least)
+        self._layers = [layer.laid_out(rows, width) for layer in self._layers]
+        old, after = self._next, mask.new_zeros(len(rows))
+        self._mask = mask.new_zeros(len(rows), width)
+        self._mask[kept], after[kept] = _fitted(mask, width), old[rows[kept]]
+        self._next = after
 
 
 def _used(mask: Tensor) -> int:
-    """Columns from the first that any row uses."""
-    return mask.shape[1] - int(mask.any(0).int().argmax())
+    """Columns from the first that any row uses; 0 where none is."""
+    return mask.shape[1] - int(mask.any(0).int().argmax()) if mask.any() else 0
 
 
 def _fitted(mask: Tensor, width: int) -> Tensor:
@@ -232,20 +240,20 @@ class Batch:
         self._positions = "position_ids" in inspect.signature(model.forward).parameters
 
     @torch.inference_mode()
-    def admit(self, prompts: Sequence[list[int]], shared: int, kept: Tensor) -> Tensor:
+    def admit(self, prompts: Sequence[list[int]], shared: int, places: Sequence[int]) -> Tensor:
         """See ``Rows``."""
         self._start(prompts)
         return self._forward(self._ids)
 
     def step(self, tokens: Tensor) -> Tensor:
         """See ``Rows``."""
-        return self._forward(tokens[:, None])
+        return self._forward(tokens[:, None].to(self._device))
 
     @torch.inference_mode()
     def keep(self, kept: Tensor) -> None:
         """See ``Rows``."""
         kept = kept.to(self._device)
-        if len(kept):
+        if len(kept):  # of none the cache would keep all; the next batch has a new one
             self._cache.batch_select_indices(kept)
         self._mask = self._mask[kept]
 

@@ -39,15 +39,20 @@ CACHE_CPU, CACHE_GPU = 2 << 30, 0.4
 class LocalConfig(Config):
     """Settings of a local model."""
 
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="Of the weights; 'auto' = as stored.")
-    device: str | None = Field(None, description="'cpu', 'cuda:1', …; None = the GPU where there is one.")
-    device_map: str | dict[str, int | str] | None = Field(
-        None, description="How layers are spread over devices, as in transformers ('auto'); then leave device out."
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="Of the weights; 'auto' = as stored."
     )
-    chat: bool | None = Field(None, description="Write prompts as a chat; None = where the tokenizer has a template.")
-    batch_size: int | None = Field(None, ge=1, description="Most texts written at once; None = by the device.")
+    device: str | None = Field(default=None, description="'cpu', 'cuda:1', …; None = the GPU where there is one.")
+    device_map: str | dict[str, int | str] | None = Field(
+        default=None,
+        description="How layers are spread over devices, as in transformers ('auto'); then leave device out.",
+    )
+    chat: bool | None = Field(
+        default=None, description="Write prompts as a chat; None = where the tokenizer has a template."
+    )
+    batch_size: int | None = Field(default=None, ge=1, description="Most texts written at once; None = by the device.")
     batch_tokens: int | None = Field(
-        None, ge=1, description="Most tokens remembered of all these texts; None = by the memory there is."
+        default=None, ge=1, description="Most tokens remembered of all these texts; None = by the memory there is."
     )
 
 

@@ -72,28 +72,36 @@ SAMPLE_TOKENS = 60
 class PretrainConfig(Config):
     """Settings. Equal settings and texts give equal weights on equal hardware and threads."""
 
-    preset: Literal["tiny", "small", "base"] = Field("tiny", description="About 1, 5 or 30 million parameters.")
+    preset: Literal["tiny", "small", "base"] = Field(default="tiny", description="About 1, 5 or 30 million parameters.")
     corpus: CorpusConfig = Field(default_factory=CorpusConfig, description="Which texts of a split are read.")
-    vocabulary: int | None = Field(None, ge=300, description="Tokens of the tokenizer; None = by the preset.")
-    context: int = Field(1024, ge=16, description="Longest text in tokens, and length of the packed blocks.")
-    tokens: int | None = Field(None, ge=1, description="Tokens to train on, repeats counted; None = by the preset.")
+    vocabulary: int | None = Field(default=None, ge=300, description="Tokens of the tokenizer; None = by the preset.")
+    context: int = Field(default=1024, ge=16, description="Longest text in tokens, and length of the packed blocks.")
+    tokens: int | None = Field(
+        default=None, ge=1, description="Tokens to train on, repeats counted; None = by the preset."
+    )
     minutes: float | None = Field(
-        None, gt=0, description="Instead of tokens: as many as this machine should manage, timed at the start."
+        default=None, gt=0, description="Instead of tokens: as many as this machine should manage, timed at the start."
     )
-    batch_tokens: int = Field(4096, ge=16, description="Tokens of a step.")
-    rounds: int = Field(20, ge=1, description="Parts of the training; each ends with a validation and a checkpoint.")
-    patience: int = Field(5, ge=1, description="Rounds without better held-out perplexity before training stops.")
-    learning_rate: float | None = Field(None, gt=0, description="At its peak; None = by the preset.")
-    warmup_steps: int = Field(50, ge=0, description="Steps over which the learning rate rises from 0.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
-    held_out: float = Field(0.02, gt=0, lt=1, description="Share of each corpus kept for perplexity, at the most …")
-    held_out_limit: int = Field(300, ge=1, description="… so many documents of each.")
+    batch_tokens: int = Field(default=4096, ge=16, description="Tokens of a step.")
+    rounds: int = Field(
+        default=20, ge=1, description="Parts of the training; each ends with a validation and a checkpoint."
+    )
+    patience: int = Field(
+        default=5, ge=1, description="Rounds without better held-out perplexity before training stops."
+    )
+    learning_rate: float | None = Field(default=None, gt=0, description="At its peak; None = by the preset.")
+    warmup_steps: int = Field(default=50, ge=0, description="Steps over which the learning rate rises from 0.")
+    weight_decay: float = Field(default=0.1, ge=0, description="Decoupled weight decay.")
+    held_out: float = Field(
+        default=0.02, gt=0, lt=1, description="Share of each corpus kept for perplexity, at the most …"
+    )
+    held_out_limit: int = Field(default=300, ge=1, description="… so many documents of each.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Arithmetic of training; 'auto' = bf16 where processor or GPU have it."
+        default="auto", description="Arithmetic of training; 'auto' = bf16 where processor or GPU have it."
     )
-    device: str | None = Field(None, description="'cpu' keeps the model off the GPU; None = the best there is.")
-    samples: int = Field(3, ge=0, description="Texts that the finished model writes for its card.")
-    seed: int = Field(0, description="Of held-out documents, initial weights, order and samples.")
+    device: str | None = Field(default=None, description="'cpu' keeps the model off the GPU; None = the best there is.")
+    samples: int = Field(default=3, ge=0, description="Texts that the finished model writes for its card.")
+    seed: int = Field(default=0, description="Of held-out documents, initial weights, order and samples.")
 
     @property
     def rows(self) -> int:
@@ -305,19 +313,20 @@ def _loop(config: PretrainConfig) -> TrainConfig:
         on_gpu = torch.cuda.is_available() and config.device != "cpu"
         has_bf16 = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_avx512_bf16_supported()
         precision = "bf16" if has_bf16 else "fp32"
-    return TrainConfig(
-        learning_rate=config.learning_rate or PRESETS[config.preset].learning_rate,
-        weight_decay=config.weight_decay,
-        warmup_steps=config.warmup_steps,
-        schedule="cosine",
-        clip_norm=1.0,
-        epochs=config.rounds,
-        patience=config.patience,
-        monitor="log_likelihood",
-        precision=precision,
-        device=config.device,
-        seed=config.seed,
-    )
+    settings = {
+        "learning_rate": config.learning_rate or PRESETS[config.preset].learning_rate,
+        "weight_decay": config.weight_decay,
+        "warmup_steps": config.warmup_steps,
+        "schedule": "cosine",
+        "clip_norm": 1.0,
+        "epochs": config.rounds,
+        "patience": config.patience,
+        "monitor": "log_likelihood",
+        "precision": precision,
+        "device": config.device,
+        "seed": config.seed,
+    }
+    return TrainConfig.parse(settings, "pretraining")
 
 
 def _steps(
@@ -362,7 +371,7 @@ def _seconds_a_step(net: _Net, text: PackedTokens, config: PretrainConfig, preci
 
 
 @torch.inference_mode()
-def _samples(model: LlamaForCausalLM, tokenizer: Any, config: PretrainConfig) -> list[str]:
+def _samples(model: Any, tokenizer: Any, config: PretrainConfig) -> list[str]:
     """What the model writes when nothing is asked, drawn at temperature 0.8."""
     if not config.samples:
         return []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 #: Special tokens, with the ids 0, 1, 2. A text that contains one of these strings contains only characters.
-PAD, START, END = "<pad>", "<s>", "</s>"
+PAD, START, END = SPECIAL = ("<pad>", "<s>", "</s>")
 #: Text from which the vocabulary is learned; of more, every second, third, … document.
 VOCABULARY_CHARACTERS = 64_000_000
 #: Documents that are encoded together: bounds memory.
@@ -43,13 +43,13 @@ def train_tokenizer(documents: Sequence[str], size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=2,
-        special_tokens=[PAD, START, END],
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(documents[:: max(every, 1)], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A", pair=f"{START} $A {START} $B", special_tokens=[(START, tokenizer.token_to_id(START))]
+        single=f"{START} $A", pair=f"{START} $A {START} $B", special_tokens=[(START, SPECIAL.index(START))]
     )
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -57,7 +57,7 @@ def train_tokenizer(documents: Sequence[str], size: int) -> Tokenizer:
 
 def encode(tokenizer: Tokenizer, documents: Sequence[str]) -> Sequences:
     """Token ids of each document, from ``<s>`` to ``</s>``, as ragged sequences."""
-    start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+    start, end = SPECIAL.index(START), SPECIAL.index(END)
     parts = []
     for at in range(0, len(documents), CHUNK):
         encoded = tokenizer.encode_batch_fast(list(documents[at : at + CHUNK]), add_special_tokens=False)
@@ -68,10 +68,10 @@ def encode(tokenizer: Tokenizer, documents: Sequence[str]) -> Sequences:
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """int64 [vocabulary], bytes of text that each token stands for (0 for special tokens)."""
     # A byte-level token is spelled with one character a byte.
-    names = {PAD, START, END}
-    return np.array(
-        [0 if (t := tokenizer.id_to_token(i)) in names else len(t) for i in range(tokenizer.get_vocab_size())]
-    )
+    sizes = np.zeros(tokenizer.get_vocab_size(), np.int64)
+    for token, index in tokenizer.get_vocab().items():
+        sizes[index] = 0 if token in SPECIAL else len(token)
+    return sizes
 
 
 def as_transformers(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizerFast:

@@ -13,7 +13,6 @@ import seqlore.language.llmseqprompt as module
 from seqlore.data import Sequences, Split, leave_one_out
 from seqlore.errors import ConfigError, DataError
 from seqlore.language.llmseqprompt import LLMSeqPrompt
-from seqlore.lore.model import Answer
 from seqlore.recommender import load
 from toys import make_dataset
 
@@ -41,7 +40,7 @@ def build(tiny_backbone: Path, tiny_encoder: Path):
 
 def log_p(model: LLMSeqPrompt, prompt: str, completion: str) -> float:
     """log P(completion and end of text | prompt), by one plain forward pass over both."""
-    tokenizer: Any = model._speaker.tokenizer
+    tokenizer: Any = model._writer.tokenizer
     told, said = tokenizer(prompt).input_ids, tokenizer(completion, add_special_tokens=False).input_ids
     ids = torch.tensor([[*told, *said, tokenizer.eos_token_id]])
     with torch.no_grad():
@@ -69,11 +68,11 @@ def test_completions_are_drawn_counted_and_told_of(build, split: Split, monkeypa
     model = build().fit(split)
     said = {"1. Mint\n\n###\n": ["Oil", " Oil ### more", "Mint", "", "Rose Soap strong\n2. Oil", "Unheard Of"]}
 
-    def answer(speaker, prompts, sampling):
+    def answer(model, tokenizer, prompts, sampling):
         assert (sampling.n, sampling.stop, sampling.seed) == (6, (" ###",), 0)
-        return [Answer(tuple(said[p.text]), ("stop",) * 6, 1, 1, 0.0) for p in prompts]
+        return [tuple(said[tokenizer.decode(ids, skip_special_tokens=True)]) for ids in prompts]
 
-    monkeypatch.setattr(module, "generate_all", answer)
+    monkeypatch.setattr(module, "complete", answer)
     history = Sequences.from_lists([split.catalog.index(["c"])])
     lists = model.rank(history, 6)
     ids = [split.catalog.external(i) for i in lists.items[0] if i]

@@ -3,13 +3,8 @@
 Two ways to hold a model to a :class:`seqlore.language.trie.Trie`. ``TrieLogitsProcessor`` goes into the ``generate`` of
 transformers (N. De Cao et al., "Autoregressive Entity Retrieval", ICLR 2021, arXiv 2010.00904). ``beam_search`` ranks
 k items for each prompt itself: a finished title leaves the beam for a pool, so that every beam is an open prefix, and
-a case ends when no open prefix can still overtake the pool.
-
-The beams of a case are one row of the batch, as a tree: the tokens of a step are appended to one cache, and a mask
-lets each see the prompt and its own ancestors only (X. Miao et al., "SpecInfer", ASPLOS 2024, arXiv 2305.09781). So
-the keys and values of a prompt exist once, whatever the number of beams, and no step copies or reorders the cache.
-The model must take a four-dimensional attention mask and position ids, as transformers' causal models do; those with
-a sliding window or a recurrent state do not.
+a case ends when no open prefix can still overtake the pool. The beams of a case are a
+:class:`seqlore.language.tree.Tree`, which says what models can be asked.
 """
 
 from __future__ import annotations
@@ -25,6 +20,7 @@ from torch import Tensor
 
 from seqlore.data import Sequences
 from seqlore.errors import ConfigError
+from seqlore.language.tree import Tree, together
 from seqlore.language.trie import Trie
 from seqlore.ranking import Lists
 
@@ -32,8 +28,8 @@ from seqlore.ranking import Lists
 #: model gives it when nothing constrains it; or the children of the node, so that those of all titles sum to one.
 Normalise = Literal["vocabulary", "children"]
 
-#: Cached positions (prompts, and all tokens of all beams) of the cases that are decoded together.
-CPU_TOKENS, GPU_TOKENS = 1 << 15, 1 << 19
+#: Steps after which most searches have ended, for planning memory.
+TYPICAL = 16
 
 
 class TrieLogitsProcessor:
@@ -107,75 +103,47 @@ def beam_search(
     """
     if k < 1 or beams < 1 or not all(len(p) for p in prompts):
         raise ConfigError("beam_search: k and beams must be at least 1, and a prompt must have a token")
-    device = model.device
-    trie = trie.to(device)
-    budget = batch_tokens or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
+    trie = trie.to(model.device)
     lengths = np.array([len(p) for p in prompts], np.int64)
-    order = np.argsort(-lengths, kind="stable")
     items, scores = np.zeros((len(prompts), k), np.int32), np.full((len(prompts), k), -np.inf, np.float32)
-    exact, tokens, start = np.zeros(len(prompts), bool), 0, 0
-    while start < len(order):
-        rows = order[start : start + max(1, budget // int(lengths[order[start]] + beams * min(trie.depth, 16)))]
-        start += len(rows)
+    exact, tokens = np.zeros(len(prompts), bool), 0
+    for rows in together(lengths, beams, min(trie.depth, TYPICAL), model.device, batch_tokens):
         mine = candidates if candidates is None or candidates.ndim == 1 else candidates[rows]
         room = _Room(trie, len(rows), None if seen is None else seen.take(rows), mine)
-        search = _Search(model, trie, room, [prompts[i] for i in rows.tolist()], k, beams, normalise)
+        tree = Tree(model, [prompts[i] for i in rows.tolist()])
+        search = _Search(tree, trie, room, len(rows), k, beams, normalise)
         search.run()
         items[rows], scores[rows] = search.pool_items.cpu().numpy(), search.pool_scores.cpu().numpy()
         exact[rows] = (search.cut < search.pool_scores[:, -1]).cpu().numpy() | (search.cut == -torch.inf).cpu().numpy()
-        tokens += search.tokens
+        tokens += tree.tokens
     return Decoded(Lists(items, scores), exact, tokens)
 
 
 class _Search:
-    """The search of some cases together; n cases, W beams now, C cached positions."""
+    """The search of n cases together, with at most W beams of each at a time."""
 
-    def __init__(
-        self, model: Any, trie: Trie, room: _Room, prompts: list[Any], k: int, beams: int, normalise: Normalise
-    ) -> None:
-        n, device = len(prompts), model.device
-        self.model, self.trie, self.room, self.k, self.beams, self.normalise = model, trie, room, k, beams, normalise
+    def __init__(self, tree: Tree, trie: Trie, room: _Room, n: int, k: int, beams: int, normalise: Normalise) -> None:
+        device = trie.edges.device
+        self.tree, self.trie, self.room, self.k, self.beams, self.normalise = tree, trie, room, k, beams, normalise
         self.pool_items = torch.zeros(n, k, dtype=torch.int64, device=device)
         self.pool_scores = torch.full((n, k), -torch.inf, device=device)
         self.cut = torch.full((n,), -torch.inf, device=device)  # best score that the limit on beams cut off
-        self.lengths = torch.tensor([len(p) for p in prompts], device=device)
-        width = int(self.lengths.max())
-        self.ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)  # [n, P], from left
-        self.tokens = 0
 
     def run(self) -> None:
         """Search to the end; the pools then hold the lists."""
-        from transformers import DynamicCache
-
-        n, width = self.ids.shape
-        cache = DynamicCache()
-        visible = torch.arange(width, device=self.ids.device) >= width - self.lengths[:, None]  # [n, P]
-        logits = self._read(
-            cache, self.ids, (visible.cumsum(1) - 1).clamp_min(0), attention_mask=visible.long(), logits_to_keep=1
-        )
-        case = torch.arange(n, device=self.ids.device)  # which case each row of the batch is; finished ones leave
-        nodes, scores = torch.zeros_like(case)[:, None], torch.zeros(n, 1, device=case.device)  # [n, W]
-        sight = visible[:, None]  # [n, W, C]: what each beam's last token sees
-        for depth in range(self.trie.depth):
+        logits = self.tree.root()
+        case = torch.arange(len(self.cut), device=logits.device)  # of each row of the batch; finished ones leave
+        nodes, scores = torch.zeros_like(case)[:, None], torch.zeros(len(case), 1, device=logits.device)  # [r, W]
+        while True:
             parent, nodes, scores = self._grow(case, nodes, scores, logits)
             alive = (nodes >= 0).any(1)
             if not alive.any():
                 return
             if int(alive.sum()) <= len(case) // 2:
-                cache.batch_select_indices(alive.nonzero().flatten())
-                case, parent, nodes, scores, sight = (x[alive] for x in (case, parent, nodes, scores, sight))
-            itself = torch.eye(nodes.shape[1], dtype=torch.bool, device=case.device).expand(len(case), -1, -1)
-            sight = torch.cat([sight.gather(1, parent[..., None].expand(-1, -1, sight.shape[2])), itself], 2)
+                self.tree.keep(alive)
+                case, parent, nodes, scores = case[alive], parent[alive], nodes[alive], scores[alive]
             token = torch.where(nodes >= 0, self.trie.edges[nodes.clamp_min(0)] % self.trie.vocabulary, 0)
-            place = (self.lengths[case, None] + depth).expand_as(token)
-            mask = torch.zeros(sight.shape, dtype=logits.dtype, device=case.device)
-            mask.masked_fill_(~sight, torch.finfo(logits.dtype).min)
-            logits = self._read(cache, token, place, attention_mask=mask[:, None])
-
-    def _read(self, cache: Any, ids: Tensor, positions: Tensor, **more: Any) -> Tensor:
-        """Logits [n, ·, V]; keys and values of ``ids`` are appended to the cache."""
-        self.tokens += ids.numel()
-        return self.model(ids, position_ids=positions, past_key_values=cache, use_cache=True, **more).logits
+            logits = self.tree.grow(parent, token)
 
     def _grow(self, case: Tensor, nodes: Tensor, scores: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Open the children of all beams: leaves go to the pools, of the others the best become the new beams.

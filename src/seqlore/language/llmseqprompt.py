@@ -31,13 +31,13 @@ from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.decoding import Normalise, beam_search
 from seqlore.language.folder_state import as_folder, to_state
 from seqlore.language.pairs import COMPLETION_END, parse_completion
+from seqlore.language.sampling import complete
 from seqlore.language.sessions import SessionWriter, documents, short_titles
 from seqlore.language.slate import SlateMaker
 from seqlore.language.trie import Trie
 from seqlore.language.tuning import Pairs, tune
 from seqlore.lore.corpus import Corpus
-from seqlore.lore.local import LocalModel
-from seqlore.lore.model import Prompt, Sampling, generate_all
+from seqlore.lore.model import Sampling
 from seqlore.lore.pretrain import PretrainConfig, pretrain
 from seqlore.ranking import Lists, mask_, top_k
 from seqlore.recommender import Recommender
@@ -224,8 +224,9 @@ class LLMSeqPrompt(Recommender):
             stop=(COMPLETION_END,),
             seed=config.seed,
         )
-        answers = generate_all(self._speaker, [Prompt(text) for text in self._writer.prompts(histories)], sampling)
-        completions = [[parse_completion(text) for text in answer.texts] for answer in answers]
+        prompts = self._writer.tokens(self._writer.prompts(histories))
+        drawn = complete(self._model, self._writer.tokenizer, prompts, sampling)
+        completions = [[parse_completion(text) for text in texts] for texts in drawn]
         lists, written = self._slates.lists(completions, histories, k, exclude_seen=exclude_seen, candidates=candidates)
         self.diagnostics = written.to_dict()
         return lists
@@ -262,7 +263,6 @@ class LLMSeqPrompt(Recommender):
         titles = short_titles(self.catalog, config.title_words)
         self._model = body.model.to(config.device or device).requires_grad_(False).eval()
         self._writer = self._writing(titles, body)
-        self._speaker = LocalModel.of(self._model, body.tokenizer, chat=False)
         self._slates = SlateMaker(titles, self._counts.numpy(), self._vectors, config.text.embed_texts)
         named = np.flatnonzero(self._writer.named)
         ends = self._writer.completions.take(named)
@@ -271,12 +271,12 @@ class LLMSeqPrompt(Recommender):
     def export(self, folder: str | Path) -> Path:
         """Write the tuned language model as an ordinary Hugging Face folder, to be served or tuned on; returns it."""
         self._model.save_pretrained(folder)
-        self._speaker.tokenizer.save_pretrained(folder)
+        self._writer.tokenizer.save_pretrained(folder)
         return Path(folder)
 
     def state(self) -> dict[str, Tensor]:
         """The language model with any adapter merged, the item vectors, and the counts."""
-        return {**to_state(self._model, self._speaker.tokenizer), "vectors": self._vectors, "counts": self._counts}
+        return {**to_state(self._model, self._writer.tokenizer), "vectors": self._vectors, "counts": self._counts}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take them back."""

@@ -131,6 +131,13 @@ def test_a_prompt_has_one_place_for_the_id(body: Backbone):
             Prompts(body, [wrong], "item")
 
 
+def test_what_the_body_cannot_read_is_refused(split: Split, settings: dict):
+    with pytest.raises(ConfigError, match=r"max_length needs 302 positions, and backbone .* reads 256"):
+        ReLRec(**settings, max_length=300).fit(split)
+    with pytest.raises(ConfigError, match="label_tokens, with the longest prompt"):
+        ReLRec(**{**settings, "label_tokens": 250}).fit(split)
+
+
 def test_the_loss_by_hand(fitted: ReLRec):
     """Equations 1 to 4 with plain loops: α = 0.75, β = 0.3, γ = 0.9; two sequences, one item label, one user label."""
     net, v, n = fitted.net, 259, 7

@@ -128,10 +128,13 @@ class Backbone:
     def width(self) -> int:
         return self.words.shape[1]
 
-    @property
-    def limit(self) -> int | None:
-        """Most positions that the body can read; None = not told."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+    def check_length(self, positions: int, why: str) -> None:
+        """Raises: ConfigError: the body cannot read so many; ``why`` names the settings that ask for them."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and positions > limit:
+            raise ConfigError(
+                f"{why} needs {positions} positions, and backbone {self.config.name!r} reads {limit}: lower it"
+            )
 
     def vocabulary_mean(self) -> tuple[Tensor, float]:
         """(mean of the word vectors [d], standard deviation of their entries around it), in fp32."""
@@ -195,7 +198,7 @@ class Backbone:
 
     def encode(self, text: str) -> list[int]:
         """Word tokens of a text, no special ones."""
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        return self.tokenizer.encode(text, add_special_tokens=False, verbose=False)  # length is the caller's affair
 
     @property
     def begin(self) -> list[int]:

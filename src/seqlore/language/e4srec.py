@@ -81,6 +81,8 @@ class E4SRecNet(FrozenNet):
             self.project.bias.copy_(mean)
         self.predict = nn.Linear(body.width, len(counts), bias=False)
         self.before, self.after = body.begin + body.encode(config.instruction), body.encode(config.response)
+        words = len(self.before) + len(self.after)
+        body.check_length(words + config.max_length, "max_length, with instruction and response,")
 
     def item_vectors(self) -> Tensor:
         return self.predict.weight

@@ -56,6 +56,11 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.pieces)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt, the id's included."""
+        return 1 + max(len(before) + len(after) for before, after in self.pieces)
+
 
 class LabelRows:
     """The label rows of one kind. ``known``: int [m], indices that have a label."""

@@ -84,6 +84,7 @@ class ReLRecNet(FrozenNet):
         self.users = IdTable(users, body.width, config.projection, mean, spread) if config.users != "none" else None
         self.dropout = Dropout(config.dropout)
         self.begin = body.begin if config.begin else []
+        body.check_length(len(self.begin) + 1 + config.max_length, "max_length")
 
     def item_vectors(self) -> Tensor:
         return self.items()
@@ -192,7 +193,10 @@ class ReLRec(FrozenRecommender):
         return rows, read
 
     def _prompts(self, kind: Kind) -> Prompts:
-        return Prompts(self.net.body, self.config.item_prompts if kind == "item" else self.config.user_prompts, kind)
+        c = self.config
+        prompts = Prompts(self.net.body, c.item_prompts if kind == "item" else c.user_prompts, kind)
+        self.net.body.check_length(prompts.longest + c.label_tokens, "label_tokens, with the longest prompt,")
+        return prompts
 
     def _label_rows(self, split: Split, kinds: Sequence[Kind]) -> dict[Kind, LabelRows]:
         c = self.config

@@ -40,6 +40,7 @@ def test_no_word_of_a_held_out_review_is_read() -> None:
         "seen summary\nseen review of d by cyd",
     ]
     assert "HELDOUT" not in str(found)
+    assert found["sequences"] == ["1. Rose Soap\n\n###\n Lily Oil ###"]  # ann's; the others have one training event
 
 
 def test_validation_reviews_are_read_once_they_belong_to_training() -> None:

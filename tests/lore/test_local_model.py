@@ -198,6 +198,17 @@ def test_what_does_not_fit_the_context(models: dict[str, Any], tokenizer: Any) -
     assert generate_all(model, [], Sampling()) == []
 
 
+@pytest.mark.parametrize("name", ["gpt2", "mistral", "bart"])
+def test_a_text_that_fills_the_context_does_not_disturb_the_others(
+    name: str, models: dict[str, Any], tokenizer: Any
+) -> None:
+    prompts = [Prompt("z" * 123), *PROMPTS]  # done after a token or two, and remains in the batch for a while
+    settings = Sampling(max_tokens=LENGTH)
+    answers = generate_all(LocalModel.of(models[name], tokenizer, batch_size=17), prompts, settings)
+    assert answers[0].prompt_tokens > 120
+    assert [a.texts for a in answers[1:]] == texts(LocalModel.of(models[name], tokenizer), PROMPTS)
+
+
 def test_what_a_local_model_cannot_do_is_an_error(models: dict[str, Any], tokenizer: Any) -> None:
     model = LocalModel.of(models["llama"], tokenizer)
     with pytest.raises(ConfigError, match="cannot be held to a JSON schema"):

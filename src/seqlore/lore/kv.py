@@ -56,6 +56,19 @@ def open_rows(model: Any) -> Rows:
     return Slots(model) if plain else Batch(model)
 
 
+def context_of(model: Any) -> int | None:
+    """Most tokens that the model can read and write together; None = no limit."""
+    config = model.config.get_text_config()
+    names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+    known = (getattr(config, name, None) for name in names)
+    return next((value for value in known if isinstance(value, int) and value > 0), None)
+
+
+def last_position(model: Any) -> int:
+    """The greatest position that may be asked of the model."""
+    return (context_of(model) or 1 << 40) - 1
+
+
 def padded(rows: Sequence[list[int]], *, left: bool = True) -> tuple[Tensor, Tensor]:
     """Ids and mask (1 = a token), int64 [B, T], filled with 0 at the left or right."""
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
@@ -72,7 +85,7 @@ class _Layer(DynamicLayer):
 
     def __init__(self, keys: Tensor | None = None, values: Tensor | None = None) -> None:
         super().__init__()
-        self._buffers: list[Tensor] = []
+        self._buffers: list[Tensor] = []  # keys, values
         if keys is not None and values is not None:
             self.update(keys, values)
 
@@ -86,26 +99,34 @@ class _Layer(DynamicLayer):
                 buffer[:, :, :start] = before[:, :, :start]
         for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:stop] = new
-        self.keys, self.values = (buffer[:, :, :stop] for buffer in self._buffers)
-        self.is_initialized = True
-        return self.keys, self.values
+        return self._use(stop)
+
+    def _use(self, columns: int) -> tuple[Tensor, Tensor]:
+        keys, values = (buffer[:, :, :columns] for buffer in self._buffers)
+        self.keys, self.values, self.is_initialized = keys, values, True
+        return keys, values
+
+    @property
+    def in_use(self) -> list[Tensor]:
+        """Keys and values without the room behind them."""
+        return [buffer[:, :, : self.get_seq_length()] for buffer in self._buffers]
 
     def laid_out(self, rows: Tensor, width: int) -> _Layer:
         """A copy of ``rows`` (a place that is −1 is empty) that ends at column ``width``."""
         layer, kept = _Layer(), rows >= 0
-        for used in (self.keys, self.values):
+        for used in self.in_use:
             buffer = used.new_zeros(len(rows), used.shape[1], width + ROOM, used.shape[3])
             length = min(used.shape[2], width)
-            buffer[kept, :, width - length : width] = used[rows[kept], :, used.shape[2] - length :]
+            of = rows[kept].to(used.device)  # layers may be spread over devices
+            buffer[kept.to(used.device), :, width - length : width] = used[of, :, used.shape[2] - length :]
             layer._buffers.append(buffer)
-        layer.keys, layer.values = (buffer[:, :, :width] for buffer in layer._buffers)
-        layer.is_initialized = True
+        layer._use(width)
         return layer
 
     def put(self, places: Tensor, other: _Layer, rows: Tensor) -> None:
         """Write ``rows`` of ``other`` over the rows ``places``, so that they end where these end."""
-        for used, new in ((self.keys, other.keys), (self.values, other.values)):
-            used[places, :, used.shape[2] - new.shape[2] :] = new[rows]
+        for used, new in zip(self.in_use, other.in_use, strict=True):
+            used[places.to(used.device), :, used.shape[2] - new.shape[2] :] = new[rows.to(new.device)]
 
 
 def _zeros(like: Tensor, columns: int) -> Tensor:
@@ -113,7 +134,7 @@ def _zeros(like: Tensor, columns: int) -> Tensor:
 
 
 def _cache(layers: Sequence[_Layer]) -> DynamicCache:
-    cache = DynamicCache()
+    cache: Any = DynamicCache()
     cache.layers = list(layers)
     return cache
 
@@ -128,6 +149,7 @@ class Slots:
         self._layers: list[_Layer] = []
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=self._device)  # [B, columns], 1 = a token
         self._next = torch.zeros(0, dtype=torch.long, device=self._device)  # [B], position of the next token
+        self._last = last_position(model)
         self._beginning: tuple[list[int], list[_Layer]] = ([], [])
 
     @torch.inference_mode()
@@ -139,18 +161,18 @@ class Slots:
         ids, mask = (x.to(self._device) for x in padded([prompts[i][shared:] for i in first]))
         mask = torch.cat([mask.new_ones(len(first), shared), mask], 1)
         positions = (mask.cumsum(1) - 1).clamp_min(0)
-        layers = [_Layer(*(x.expand(len(first), -1, -1, -1) for x in (each.keys, each.values))) for each in beginning]
-        cache = _cache(layers or [_Layer() for _ in range(self._depth)])
+        layers = [_Layer(*(x.expand(len(first), -1, -1, -1) for x in layer.in_use)) for layer in beginning]
+        layers = layers or [_Layer() for _ in range(self._depth)]
         logits = self._model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions[:, shared:],
-            past_key_values=cache,
+            past_key_values=_cache(layers),
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
         copy = torch.arange(len(first)).repeat_interleave(copies).to(self._device)
-        self._place(torch.tensor(places, device=self._device), cache.layers, mask, positions[:, -1] + 1, copy)
+        self._place(torch.tensor(places, device=self._device), layers, mask, positions[:, -1] + 1, copy)
         return logits[copy]
 
     @torch.inference_mode()
@@ -160,7 +182,7 @@ class Slots:
         logits = self._model(
             input_ids=tokens[:, None].to(self._device),
             attention_mask=self._mask,
-            position_ids=self._next[:, None],
+            position_ids=self._next[:, None].clamp_max(self._last),  # rows that are done may run over
             past_key_values=_cache(self._layers),
             use_cache=True,
         ).logits
@@ -182,14 +204,14 @@ class Slots:
     def _shared(self, ids: list[int]) -> list[_Layer]:
         """Keys and values [1, …] of a beginning; the latest one is kept."""
         if ids and ids != self._beginning[0]:
-            cache = _cache([_Layer() for _ in range(self._depth)])
+            layers = [_Layer() for _ in range(self._depth)]
             self._model(
                 input_ids=torch.tensor([ids], device=self._device),
-                past_key_values=cache,
+                past_key_values=_cache(layers),
                 use_cache=True,
                 logits_to_keep=1,
             )
-            self._beginning = (ids, cache.layers)
+            self._beginning = (ids, layers)
         return self._beginning[1] if ids else []
 
     def _place(self, places: Tensor, layers: list[_Layer], mask: Tensor, after: Tensor, copy: Tensor) -> None:
@@ -238,6 +260,7 @@ class Batch:
     def __init__(self, model: Any) -> None:
         self._model, self._device = model, model.device
         self._positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._last = last_position(model)
 
     @torch.inference_mode()
     def admit(self, prompts: Sequence[list[int]], shared: int, places: Sequence[int]) -> Tensor:
@@ -266,7 +289,7 @@ class Batch:
         new = ids.shape[1]
         if ids is not self._ids:
             self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), new)], 1)
-        positions = (self._mask.cumsum(1) - 1).clamp_min(0)[:, -new:]
+        positions = (self._mask.cumsum(1) - 1).clamp(0, self._last)[:, -new:]
         extra = {"position_ids": positions} if self._positions else {}
         logits = self._model(
             input_ids=ids, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **extra

@@ -116,10 +116,9 @@ class LocalModel:
     @cached_property
     def context(self) -> int | None:
         """Most tokens of prompt and completion together; None = the model has no limit."""
-        config = self.model.config.get_text_config()
-        names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-        known = [value for name in names if isinstance(value := getattr(config, name, None), int) and value > 0]
-        return known[0] if known else None
+        from seqlore.lore.kv import context_of
+
+        return context_of(self.model)
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float:
         """0: the electricity is yours."""
@@ -283,7 +282,7 @@ class LocalModel:
         try:
             with no_bars():
                 about = AutoConfig.from_pretrained(self.folder, local_files_only=True)
-                kind = AutoModelForSeq2SeqLM if about.is_encoder_decoder else AutoModelForCausalLM
+                kind: Any = AutoModelForSeq2SeqLM if about.is_encoder_decoder else AutoModelForCausalLM
                 model = kind.from_pretrained(
                     self.folder, local_files_only=True, use_safetensors=True, dtype=dtypes[self.config.dtype], **where
                 )

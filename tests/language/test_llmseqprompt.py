@@ -159,7 +159,7 @@ def test_fit_alone_works_and_is_taken_up_again(split: Split, build, tmp_path: Pa
     assert about["pretraining"]["trained_tokens"] == 10 * 192
     assert about["pairs"] == 3
     assert about["epochs"] == len((tmp_path / "log.jsonl").read_text().splitlines())
-    assert about["valid"]["log_likelihood"] < 0
+    assert about["untuned"]["log_likelihood"] < about["valid"]["log_likelihood"] < 0
     weights = tmp_path / "checkpoint" / "base" / "model.safetensors"
     made = weights.stat().st_mtime_ns
     again = build(**settings).fit(split, checkpoint=tmp_path / "checkpoint")

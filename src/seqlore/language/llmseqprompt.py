@@ -35,7 +35,7 @@ from seqlore.language.sampling import complete
 from seqlore.language.sessions import SessionWriter, documents, short_titles
 from seqlore.language.slate import SlateMaker
 from seqlore.language.trie import Trie
-from seqlore.language.tuning import Pairs, tune
+from seqlore.language.tuning import PairNet, Pairs, tune
 from seqlore.lore.corpus import Corpus
 from seqlore.lore.model import Sampling
 from seqlore.lore.pretrain import PretrainConfig, pretrain
@@ -87,13 +87,13 @@ class LLMSeqPromptConfig(TrainConfig):
     prompt_weight: float = Field(
         0.0, ge=0, le=1, description="Weight in the loss of the prompt's tokens, where the completion's have 1."
     )
-    batch_tokens: int = Field(4096, ge=16, description="Padded tokens of a step of tuning.")
+    batch_tokens: int = Field(2048, ge=16, description="Padded tokens of a step of tuning.")
     decoding: Literal["sample", "beam"] = Field(
         "sample",
         description="Completions are drawn and counted (paper), or titles of the catalogue ranked by probability.",
     )
     samples: int = Field(20, ge=1, description="Completions drawn of each prompt; lists are at most so long.")
-    temperature: float = Field(1.0, ge=0, description="Of the draws; 0 = the likeliest token each time.")
+    temperature: float = Field(0.25, ge=0, description="Of the draws; 0 = the likeliest token each time.")
     top_p: float = Field(1.0, gt=0, le=1, description="Draw from the likeliest tokens that together have this mass.")
     beams: int = Field(40, ge=1, description="Open prefixes of each case (decoding='beam').")
     normalise: Normalise = Field(
@@ -101,7 +101,7 @@ class LLMSeqPromptConfig(TrainConfig):
         description="What a token's probability is a share of: all tokens, or those that continue a title.",
     )
     text: TextSource = Field(default_factory=TextSource, description="Finds the item nearest to what was written.")
-    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate of AdamW.")
     warmup_steps: int = Field(50, ge=0, description="Steps over which the learning rate rises linearly from 0.")
     clip_norm: float | None = Field(1.0, gt=0, description="Largest gradient norm; None = no clipping.")
     epochs: int = Field(10, ge=1, description="Most epochs of tuning; exactly this many without validation cases.")
@@ -169,7 +169,8 @@ class LLMSeqPrompt(Recommender):
         return BackboneConfig(name=name, tune=tune or c.tune, dtype=c.dtype, **adapter)
 
     def _writing(self, titles: list[str], body: Backbone) -> SessionWriter:
-        context = min(self.config.context, body.limit or self.config.context)
+        known = getattr(body.model.config, "max_position_embeddings", None)
+        context = min(self.config.context, known or self.config.context)
         return SessionWriter(titles, body.tokenizer, context=context, max_items=self.config.max_items)
 
     def _tune(self, body: Backbone, writer: SessionWriter, split: Split, **options: Any) -> None:
@@ -178,6 +179,7 @@ class LLMSeqPrompt(Recommender):
         valid = None
         if split.valid is not None:
             valid = Pairs(*writer.pairs(split.valid.joined(), False), writer.completions)
+            self.about["untuned"] = {"log_likelihood": PairNet(body, 0.0).log_likelihood(valid)} if len(valid) else None
         shared = {"batch_tokens": config.batch_tokens, "prompt_weight": config.prompt_weight}
         self.history = tune(body, pairs, valid, config, **shared, **options)
         scored = [row for row in self.history if "valid" in row]

@@ -1,4 +1,4 @@
-"""Texts that grow from prompts, several from each: the prompt is read once, and nothing is ever copied.
+"""Texts that grow from prompts, several from each: a prompt is read and remembered once.
 
 The texts of a prompt are one row of the batch, as a tree: the tokens of a step are appended to one cache, and a mask
 lets each see the prompt and its own ancestors only (X. Miao et al., "SpecInfer", ASPLOS 2024, arXiv 2305.09781). So

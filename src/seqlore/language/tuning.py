@@ -58,6 +58,7 @@ class PairNet(nn.Module):
         self.trained = nn.ParameterList(body.trained.values())
         self.prompt_weight = prompt_weight
         self._body = [body]  # in a list, where the module tree does not look
+        self._place: torch.device | None = None
 
     @property
     def body(self) -> Backbone:
@@ -70,8 +71,9 @@ class PairNet(nn.Module):
     def losses(self, batch: tuple[Tensor, Tensor, Tensor], everything: bool) -> tuple[Tensor, Tensor]:
         """(−log p of the tokens that are read [M], whether they are a completion's [M]); all tokens or completions'."""
         ids, lengths, prompt = batch
-        if next(self.body.model.buffers(), ids).device != ids.device:
+        if self._place != ids.device:  # what learns was moved by the loop, the rest was not
             self.body.model.to(ids.device)
+            self._place = ids.device
         hidden = self.body.decoder(input_ids=ids[:, :-1], use_cache=False).last_hidden_state  # [B, T - 1, d]
         place = torch.arange(1, ids.shape[1], device=ids.device)
         real = place < lengths[:, None]

@@ -124,7 +124,8 @@ class _Search:
 
     def __init__(self, tree: Tree, trie: Trie, room: _Room, n: int, k: int, beams: int, normalise: Normalise) -> None:
         device = trie.edges.device
-        self.tree, self.trie, self.room, self.k, self.beams, self.normalise = tree, trie, room, k, beams, normalise
+        self.tree, self.trie, self.room, self.k, self.beams = tree, trie, room, k, beams
+        self.normalise: Normalise = normalise
         self.pool_items = torch.zeros(n, k, dtype=torch.int64, device=device)
         self.pool_scores = torch.full((n, k), -torch.inf, device=device)
         self.cut = torch.full((n,), -torch.inf, device=device)  # best score that the limit on beams cut off

@@ -46,6 +46,21 @@ def test_all_that_is_known() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("title", "colours"),
+    [
+        ("Pen, Black", ["black"]),
+        ("Gloves, Light Green (Pack of 4)", ["light green"]),
+        ("Brown Sugar Mousse by Nettle & Gray", []),
+        ("Mint Day Cream for Kids", ["cream"]),  # a word that ends the name is taken for a colour if it can be one
+        ("Toner, Clear", ["clear"]),
+    ],
+)
+def test_colours_end_a_part_of_the_title(title: str, colours: list[str]) -> None:
+    item = Prompt("", task="item-attributes", facts=(("title", (title,)), ("brand", ("Nettle & Gray",))))
+    assert answer(prompt=item)["color"] == colours
+
+
 def test_nothing_known_is_an_object_without_content() -> None:
     known = answer(prompt=Prompt("", task="item-attributes"))
     assert [*known.values()] == ["", "", "", [], "", [], [], [], [], []]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from seqlore.errors import ConfigError
@@ -35,7 +35,8 @@ def facts_of(prompt: Prompt, background: Background) -> dict[str, Any]:
     """Attribute → its value; "" or [] where the facts do not tell."""
     title = parse(first(prompt, "title"))
     brand = clean(first(prompt, "brand"))
-    text = " ".join([title.name, *map(clean, prompt.fact("description"))]).lower()
+    description = " ".join(map(clean, prompt.fact("description"))).lower()
+    text = f"{title.name.lower()} {description}"
     where = place(prompt.fact("categories"))
     features = [*title.parts[1:], *title.purposes, *terms(described(prompt), title.name, background)]
     return {
@@ -45,9 +46,9 @@ def facts_of(prompt: Prompt, background: Background) -> dict[str, Any]:
         "categories": [*where.wider, *where.leaves],
         "year": title.year,
         "size": list(title.sizes),
-        "color": _listed("colours", text, _SHADES),
-        "material": _listed("materials", text),
-        "audience": _listed("audience", text),
+        "color": _colours([part.lower() for part in title.parts if part != brand], description),
+        "material": _listed(text, "materials"),
+        "audience": _listed(text, "audience"),
         "features": _distinct(features, brand)[:FEATURES],
     }
 
@@ -56,9 +57,16 @@ def _distinct(texts: list[str], but: str) -> list[str]:
     return [*dict.fromkeys(each for each in map(phrase, texts) if each and each.lower() != but.lower())]
 
 
-def _listed(table: str, text: str, before: str = "") -> list[str]:
-    words = "|".join(sorted(map(re.escape, tables()[table]), key=len, reverse=True))
-    return [*dict.fromkeys(re.findall(rf"(?<![\w'-])({before}(?:{words}))(?![\w'-])", text))]
+def _colours(parts: Iterable[str], description: str) -> list[str]:
+    """What ends a part of the title ("Light Green", not "Brown Sugar Soap"), and plain colours of the description."""
+    ends = [each for part in parts for each in _listed(part, "colours", "things", before=_SHADES, after="$")]
+    return [*dict.fromkeys([*ends, *_listed(description, "colours", before=_SHADES)])]
+
+
+def _listed(text: str, *lists: str, before: str = "", after: str = "") -> list[str]:
+    """The words of the lists that stand in ``text``, each once."""
+    words = "|".join(sorted((re.escape(w) for name in lists for w in tables()[name]), key=len, reverse=True))
+    return [*dict.fromkeys(re.findall(rf"(?<![\w'-])({before}(?:{words}))(?![\w'-]){after}", text))]
 
 
 Filler = Callable[[Mapping[str, Any], str], Any]

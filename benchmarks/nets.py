@@ -32,14 +32,16 @@ def main() -> None:
     settings = dict(pair.split("=", 1) for pair in args.set)
     split = leave_one_out(Dataset.load(args.dataset))
     model = model_class(args.model)(**settings, epochs=args.epochs, patience=args.epochs)
-    spent = 0.0
+    spent = cpu = 0.0
+    worked = time.process_time()
 
     class Reached(Exception):
         pass
 
     def after_epoch(row: dict) -> None:
-        nonlocal spent
+        nonlocal spent, cpu, worked
         spent += row["seconds"]
+        cpu += time.process_time() - worked
         started = time.perf_counter()
         metrics = evaluate(model, split, at=(10,)).metrics
         out = {
@@ -47,6 +49,7 @@ def main() -> None:
             "epoch": row["epoch"],
             "seconds": round(row["seconds"], 2),
             "spent": round(spent, 2),
+            "cpu_spent": round(cpu, 2),
             "evaluate_seconds": round(time.perf_counter() - started, 2),
             "loss": row["train_loss"],
             "ndcg@10": round(metrics["ndcg@10"], 4),
@@ -57,11 +60,12 @@ def main() -> None:
         print(json.dumps(out), flush=True)
         if args.until is not None and metrics["ndcg@10"] >= args.until:
             raise Reached
+        worked = time.process_time()
 
     try:
         model.fit(split, progress=after_epoch)
     except Reached:
-        print(f"reached {args.until} after {spent:.1f} s of training")
+        print(f"reached {args.until} after {spent:.1f} s of training, {cpu:.1f} s of processor time")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from seqlore.errors import ConfigError
 from seqlore.experiment import Recipe, SplitSettings
 from seqlore.experiment.data import expand
+from seqlore.experiment.pairs import PairRecipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +86,7 @@ def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: 
         (["evaluation.metric=ndcg@20"], "metric 'ndcg@20' has a cut-off that is not among at = [5, 10]"),
         (["evaluation.metric=ndgc@10"], "there is no metric 'ndgc'; did you mean 'ndcg'?"),
         (["dataset.path=x"], 'dataset: give either path = "FOLDER" or a [dataset.simulate] table'),
-        (["split.parts=[8, 1, 1]"], "'parts' belongs to protocol 'ratio', not to 'leave-one-out': remove it"),
+        (["split.parts=[8, 1, 1]"], "'parts' belongs to protocol 'ratio' and 'user-ratio', not to 'leave-one-out': remove it"),
         (["split.ties=random"], "split.ties.0: Input should be 'file' or 'shuffled'"),
         (["name.x=1"], "--set name.x=1: name is a value and holds no settings"),
         (["models.x"], "--set models.x: write it as path.to.key=value"),
@@ -176,6 +177,11 @@ def test_the_settings_of_a_split_are_found_again(settings: dict) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.toml")), ids=lambda p: p.name)
 def test_the_recipes_of_the_repository_are_valid(path: Path) -> None:
+    if "backbones" in tomllib.loads(path.read_text(encoding="utf-8")):  # for `seqlore rerank`
+        pairs = PairRecipe.load(path)
+        assert pairs.name == path.stem
+        assert any(pairs.pairs())
+        return
     recipe = Recipe.load(path)
     assert recipe.name == path.stem
     for entry in recipe.models:

@@ -64,6 +64,14 @@ class Split:
         both = self.with_validation()
         return both if both.test is None else both._absorb(both.test, "everything", test=None)
 
+    def valid_sample(self, at_most: int | None, seed: int) -> Cases | None:
+        """The validation cases, or ``at_most`` of them drawn by ``seed``; None where there are none."""
+        if self.valid is None or not len(self.valid):
+            return None
+        if at_most is None or len(self.valid) <= at_most:
+            return self.valid
+        return self.valid.take(np.random.default_rng(seed).choice(len(self.valid), at_most, replace=False))
+
     def _absorb(self, cases: Cases, fitted_on: str, test: Cases | None) -> Split:
         """Cases whose history continues a training sequence replace it; the others are new sequences."""
         longest = _longest_per_user(cases.joined())

@@ -21,7 +21,7 @@ from seqlore.config import Config
 from seqlore.data import Split
 from seqlore.evaluation import Report, evaluate
 from seqlore.experiment.recipe import EvaluationSettings, ModelSettings
-from seqlore.recommender import Recommender, load, model_class
+from seqlore.recommender import Model, Recommender, load, model_class
 from seqlore.text import TextSource
 from seqlore.version import __version__
 
@@ -68,7 +68,7 @@ def fit(model: Recommender, split: Split, **options: Any) -> Recommender:
     return model.fit(split, **{name: value for name, value in options.items() if name in known})
 
 
-def chosen_on_validation(model: Recommender) -> dict[str, Any]:
+def chosen_on_validation(model: Model) -> dict[str, Any]:
     """What validation cases chose for a fitted model, as settings: a net's epochs, the weights of a blend."""
     if model.about.get("best_epoch"):
         return {"epochs": model.about["best_epoch"]}

@@ -31,7 +31,7 @@ from seqlore.evaluation.report import ACCURACY
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.tokens import Tokens
 from seqlore.recommender import ScoringRecommender
-from seqlore.training import TrainConfig, train
+from seqlore.training import TrainConfig, outcome, train
 from seqlore.training.batches import plan
 
 #: Padded positions in a batch when nothing is learned.
@@ -200,9 +200,7 @@ class FrozenRecommender(ScoringRecommender):
         config = self.config
         torch.manual_seed(config.seed)
         self.net = self.build(split.counts())
-        valid = split.valid if split.valid is not None and len(split.valid) else None
-        if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:
-            valid = valid.take(np.random.default_rng(config.seed).choice(len(valid), config.valid_cases, replace=False))
+        valid = split.valid_sample(config.valid_cases, config.seed)
         self.history = train(
             self.net,
             self.batches(split),
@@ -212,13 +210,9 @@ class FrozenRecommender(ScoringRecommender):
             checkpoint=checkpoint,
             progress=progress,
         )
-        scored = [row for row in self.history if "valid" in row]
-        best = max(scored, key=lambda row: row["valid"][config.monitor]) if scored else self.history[-1]
         self.about |= {
             "seed": config.seed,
-            "epochs": len(self.history),
-            "best_epoch": best["epoch"],
-            "valid": best.get("valid"),
+            **outcome(self.history, config.monitor),
             "parameters": sum(p.numel() for p in self.net.parameters() if p.requires_grad),
             "backbone": self.net.body.identity,
         }

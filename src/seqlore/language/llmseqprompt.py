@@ -42,7 +42,7 @@ from seqlore.lore.pretrain import PretrainConfig, pretrain
 from seqlore.ranking import Lists, mask_, top_k
 from seqlore.recommender import Recommender
 from seqlore.text.source import TextSource
-from seqlore.training import TrainConfig
+from seqlore.training import TrainConfig, outcome
 from seqlore.training.batches import windows
 from seqlore.training.loop import Progress
 
@@ -182,14 +182,7 @@ class LLMSeqPrompt(Recommender):
             self.about["untuned"] = {"log_likelihood": PairNet(body, 0.0).log_likelihood(valid)} if len(valid) else None
         shared = {"batch_tokens": config.batch_tokens, "prompt_weight": config.prompt_weight}
         self.history = tune(body, pairs, valid, config, **shared, **options)
-        scored = [row for row in self.history if "valid" in row]
-        best = max(scored, key=lambda row: row["valid"]["log_likelihood"]) if scored else self.history[-1]
-        self.about |= {
-            "pairs": len(pairs),
-            "epochs": len(self.history),
-            "best_epoch": best["epoch"],
-            "valid": best.get("valid"),
-        }
+        self.about |= {"pairs": len(pairs), **outcome(self.history, "log_likelihood")}
 
     def rank(
         self,

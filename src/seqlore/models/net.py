@@ -28,7 +28,7 @@ from seqlore.evaluation.report import ACCURACY
 from seqlore.models.items import item_table, text_start
 from seqlore.recommender import ScoringRecommender
 from seqlore.text.source import TextInit
-from seqlore.training import TrainConfig, train
+from seqlore.training import TrainConfig, outcome, train
 from seqlore.training.batches import padded_batches, shuffle_ties, windows
 from seqlore.training.objectives import binary, full_softmax, gbce_beta, sampled_softmax
 
@@ -84,7 +84,10 @@ class NetConfig(RankedConfig):
 
 
 class SequenceNet(nn.Module):
-    """Base of the nets: item table, output bias, objective. Subclasses give ``last_hidden`` and ``forward``."""
+    """Base of the nets: item table, output bias, objective. Subclasses give ``last_hidden`` and ``forward``.
+
+    Nets of personal recommenders (``uses_users``) take users [B] as a third argument of ``last_hidden``.
+    """
 
     counts: Tensor
     log_q: Tensor
@@ -96,13 +99,14 @@ class SequenceNet(nn.Module):
         self.config = config
         large = len(counts) > LARGE_CATALOG
         self.loss_name = config.loss if config.loss != "auto" else ("sampled" if large else "full")
+        self.row_sparse = large and self.loss_name != "full"
         self.items = item_table(
             len(counts),
             config.embedding_size,
             config.item_init,
             text,
             init_std=config.init_std,
-            row_sparse=large and self.loss_name != "full",
+            row_sparse=self.row_sparse,
         )
         self.bias = nn.Parameter(torch.zeros(len(counts))) if config.output_bias else None
         weights = (counts.astype(np.float64) + 1) ** config.negative_power
@@ -117,9 +121,18 @@ class SequenceNet(nn.Module):
     def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
         """items [B, T], right-padded; lengths [B] ≥ 1 → the state that predicts what follows, [B, d]."""
 
+    @property
+    def width(self) -> int:
+        """Width of states, and of the vectors with which they are compared."""
+        return self.config.embedding_size
+
     def table(self) -> Tensor:
-        """Vectors with which states are compared, [size, d]."""
+        """Vectors with which states are compared, [size, width]."""
         return self.items.table()  # type: ignore[operator]
+
+    def vectors(self, items: Tensor) -> Tensor:
+        """Rows of ``table``: item indices [...] → [..., width]."""
+        return self.items(items)
 
     def objective(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Loss of states [M, d] for item indices [M] ≥ 1."""
@@ -129,15 +142,15 @@ class SequenceNet(nn.Module):
         if self.loss_name == "sampled":
             draws = torch.rand(c.negatives, dtype=torch.float64, device=hidden.device)
             sampled = torch.searchsorted(self.cumulative, draws, right=True).clamp_max(len(self.log_q) - 1)
-            own, others = self.items(targets), self.items(sampled)
+            own, others = self.vectors(targets), self.vectors(sampled)
             return sampled_softmax(hidden, own, targets, others, sampled, self.log_q, bias)
         n = len(self.log_q)
         drawn = torch.randint(1, n, (len(targets), c.negatives), device=hidden.device)
         beta = gbce_beta(c.negatives, n - 1, c.calibration) if self.loss_name == "gbce" else 1.0
         return binary(
             hidden,
-            self.items(targets),
-            self.items(drawn),
+            self.vectors(targets),
+            self.vectors(drawn),
             positive_bias=None if bias is None else bias[targets],
             negative_bias=None if bias is None else bias[drawn],
             beta=beta,
@@ -148,7 +161,7 @@ class NetRecommender(ScoringRecommender):
     """A net as a recommender. Subclasses set ``Net`` and, where an epoch's masks are made anew, ``batches``."""
 
     Config: ClassVar[type[Config]] = NetConfig
-    Net: ClassVar[type[SequenceNet]]
+    Net: ClassVar[Any]  # a SequenceNet; what it takes beside counts, settings and text is between it and its model
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -171,6 +184,23 @@ class NetRecommender(ScoringRecommender):
         for _, items, users in padded_batches(train, self.config.batch_tokens, rng, shard):
             yield items, users
 
+    def build(self, split: Split, checkpoint: Path | None = None) -> SequenceNet:
+        """The net as the loop finds it; what trains in stages has the first behind it (``checkpoint``: of the fit)."""
+        c = self.config
+        text = text_start(split.catalog, c.embedding_size, c.item_init)
+        return self.Net(split.counts(), c, text, **self.net_arguments(split))
+
+    def net_arguments(self, split: Split) -> dict[str, Any]:
+        """What ``Net`` is told beside counts, settings and text."""
+        return {}
+
+    def saved_arguments(self, state: dict[str, Tensor]) -> dict[str, Any]:
+        """The same, or placeholders of the same shape, from a saved state."""
+        return {}
+
+    def before_epoch(self, train: Sequences, epoch: int) -> None:  # noqa: B027 (most nets do the same in each)
+        """Called before each epoch with what the net learns from."""
+
     def training_sequences(self, split: Split) -> Sequences:
         """Windows that a causal net learns from: inputs and their successors, so one event more than it reads."""
         return windows(split.train, self.config.max_length + 1, self.config.windows)
@@ -185,12 +215,10 @@ class NetRecommender(ScoringRecommender):
     ) -> None:
         config = self.config
         torch.manual_seed(config.seed)
-        self.net = self.Net(split.counts(), config, text_start(split.catalog, config.embedding_size, config.item_init))
+        self.net = self.build(split, checkpoint)
         learn = self.training_sequences(split)
         learn = learn.take(learn.lengths >= 2)
-        valid = split.valid if split.valid is not None and len(split.valid) else None
-        if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:
-            valid = valid.take(np.random.default_rng(config.seed).choice(len(valid), config.valid_cases, replace=False))
+        valid = split.valid_sample(config.valid_cases, config.seed)
         mixed = split.how.get("ties") == "shuffled" if config.shuffle_ties is None else config.shuffle_ties
 
         def batches(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
@@ -206,13 +234,9 @@ class NetRecommender(ScoringRecommender):
             checkpoint=checkpoint,
             progress=progress,
         )
-        scored = [row for row in self.history if "valid" in row]
-        best = max(scored, key=lambda row: row["valid"][config.monitor]) if scored else self.history[-1]
         self.about |= {
             "seed": config.seed,
-            "epochs": len(self.history),
-            "best_epoch": best["epoch"],
-            "valid": best.get("valid"),
+            **outcome(self.history, config.monitor),
             "parameters": self.parameters,
         }
 
@@ -224,20 +248,22 @@ class NetRecommender(ScoringRecommender):
         position = metrics.positions(self.rank(cases.histories, longest).items, cases.targets)
         return {f"{name}@{k}": float(ACCURACY[name](position, k).mean()) for name, k in wanted}
 
-    def _encode(self, histories: Sequences, step: Callable[[Tensor, Tensor], Tensor], width: int) -> Tensor:
-        """``step(items, lengths)`` over batches of like length; a history without known items gives a zero row."""
+    def _encode(self, histories: Sequences, step: Callable[..., Tensor], width: int) -> Tensor:
+        """``step(items, lengths)`` over batches of like length; a history without known items gives a zero row.
+
+        A model that ``uses_users`` is asked ``step(items, lengths, users)``.
+        """
         device = next(self.net.parameters()).device
         known = histories.where(histories.items > 0).last(self.read_length)
         out = torch.zeros(len(known), width, device=device)
         self.net.eval()
         with torch.no_grad():
-            for index, items, _ in padded_batches(known, READ_TOKENS):
-                lengths = torch.from_numpy(known.lengths[index]).to(device)
-                rows = torch.from_numpy(index).to(device)
-                if lengths.min() == 0:
-                    rows, items, lengths = rows[lengths > 0], items.to(device)[lengths > 0], lengths[lengths > 0]
-                if len(rows):
-                    out[rows] = step(items.to(device), lengths).float()
+            for index, items, users in padded_batches(known, READ_TOKENS):
+                lengths = torch.from_numpy(known.lengths[index])
+                full = lengths > 0
+                asked = (items[full], lengths[full], *([users[full]] if self.uses_users else []))
+                if full.any():
+                    out[torch.from_numpy(index)[full].to(device)] = step(*(each.to(device) for each in asked)).float()
         return out
 
     @property
@@ -247,7 +273,7 @@ class NetRecommender(ScoringRecommender):
 
     def encode(self, histories: Sequences) -> Tensor:
         """[n, d + 1] (a one is appended for the output bias): score = ⟨encode, item_vectors⟩."""
-        hidden = self._encode(histories, self.net.last_hidden, self.config.embedding_size)
+        hidden = self._encode(histories, self.net.last_hidden, self.net.width)
         return torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)
 
     def item_vectors(self) -> Tensor:
@@ -259,7 +285,7 @@ class NetRecommender(ScoringRecommender):
 
     def score(self, histories: Sequences) -> Tensor:
         """[n, size]; a history without any known item is scored by popularity."""
-        hidden = self._encode(histories, self.net.last_hidden, self.config.embedding_size)
+        hidden = self._encode(histories, self.net.last_hidden, self.net.width)
         with torch.no_grad():
             table, bias = self.net.table(), self.net.bias
             scores = hidden @ table.T if bias is None else torch.addmm(bias, hidden, table.T)
@@ -273,6 +299,7 @@ class NetRecommender(ScoringRecommender):
 
     def restore(self, state: dict[str, Tensor]) -> None:
         # A frozen table needs its text vectors to be built, and they are part of the state: no encoder is asked.
-        self.net = self.Net(state["counts"].numpy(), self.config, state.get("items.text"))
+        text, arguments = state.get("items.text"), self.saved_arguments(state)
+        self.net = self.Net(state["counts"].numpy(), self.config, text, **arguments)
         self.net.load_state_dict(state)
         self.net.eval()

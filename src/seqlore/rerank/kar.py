@@ -35,7 +35,7 @@ class KARConfig(Config):
     shared: int = Field(2, ge=0, description="Experts of both kinds of knowledge.")
     own: int = Field(2, ge=1, description="Experts of each kind.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the knowledge vectors.")
-    knowledge: KnowledgeSettings = KnowledgeSettings()
+    knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
 
 
 class HybridExperts(nn.Module):

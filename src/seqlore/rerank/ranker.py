@@ -29,7 +29,7 @@ from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.layers import Join
 from seqlore.rerank.lists import ListBatch, ListData, list_batch, listwise_softmax
 from seqlore.rerank.reranker import Reranker
-from seqlore.training import train
+from seqlore.training import outcome, train
 
 #: Lists that are scored together when nothing is learned.
 READ_LISTS = 64
@@ -187,13 +187,9 @@ class NetReranker(Reranker):
             checkpoint=checkpoint,
             progress=progress,
         )
-        scored = [row for row in self.history if "valid" in row]
-        best = max(scored, key=lambda row: row["valid"][c.monitor]) if scored else self.history[-1]
         self.about |= {
             "seed": c.seed,
-            "epochs": len(self.history),
-            "best_epoch": best["epoch"],
-            "valid": best.get("valid"),
+            **outcome(self.history, c.monitor),
             "parameters": self.parameters,
             "seconds_per_epoch": round(float(np.mean([row["seconds"] for row in self.history])), 3),
         }

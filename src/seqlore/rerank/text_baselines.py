@@ -18,7 +18,7 @@ from seqlore.rerank.text_augmentation import TextAugmentation, TextAugmentationC
 class LLMAugConfig(TextAugmentationConfig):
     """Settings of LLMAug."""
 
-    knowledge: KnowledgeSettings = KnowledgeSettings()
+    knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
 
 
 class LLMAug(TextAugmentation):

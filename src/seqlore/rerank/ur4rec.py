@@ -63,8 +63,8 @@ class UR4RecConfig(Config):
     contrast: bool = Field(True, description="The contrastive loss; False = w/o CL.")
     matching: bool = Field(True, description="Preference-item matching; False = w/o PIM.")
     fresh_proxies: bool = Field(False, description="New proxies when joint training begins (proxy random).")
-    pretraining: PretrainingConfig = PretrainingConfig()
-    knowledge: KnowledgeSettings = KnowledgeSettings()
+    pretraining: PretrainingConfig = Field(default_factory=PretrainingConfig)
+    knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
     z: Literal["text", "permuted", "ids"] = Field(
         "text", description="Z; controls: that of another user, or learned ids of the history's items."
     )

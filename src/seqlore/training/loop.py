@@ -146,6 +146,18 @@ def train(
     return state.history
 
 
+def kept(history: list[dict[str, Any]], monitor: str) -> dict[str, Any]:
+    """The row of the epoch whose weights the loop kept: the best by validation, without validation the last."""
+    scored = [row for row in history if "valid" in row]
+    return max(scored, key=lambda row: row["valid"][monitor]) if scored else history[-1]
+
+
+def outcome(history: list[dict[str, Any]], monitor: str) -> dict[str, Any]:
+    """What a model's ``about`` tells of its training: ``epochs``, ``best_epoch`` and that epoch's ``valid``."""
+    best = kept(history, monitor)
+    return {"epochs": len(history), "best_epoch": best["epoch"], "valid": best.get("valid")}
+
+
 def _rate(step: int, epoch: int, config: TrainConfig) -> float:
     """Linear warm-up by step, then the schedule by epoch (which, unlike steps, is known before the first is over)."""
     rate = config.learning_rate * min(1.0, step / max(config.warmup_steps, 1))
@@ -217,7 +229,7 @@ class _State:
     @property
     def best_epoch(self) -> int | None:
         scored = [row for row in self.history if "valid" in row]
-        return max(scored, key=lambda row: row["valid"][self.config.monitor])["epoch"] if scored else None
+        return kept(scored, self.config.monitor)["epoch"] if scored else None
 
     @property
     def finished(self) -> bool:

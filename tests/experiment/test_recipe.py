@@ -86,7 +86,7 @@ def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: 
         (["evaluation.metric=ndcg@20"], "metric 'ndcg@20' has a cut-off that is not among at = [5, 10]"),
         (["evaluation.metric=ndgc@10"], "there is no metric 'ndgc'; did you mean 'ndcg'?"),
         (["dataset.path=x"], 'dataset: give either path = "FOLDER" or a [dataset.simulate] table'),
-        (["split.parts=[8, 1, 1]"], "'parts' belongs to protocol 'ratio' and 'user-ratio', not to 'leave-one-out': remove it"),
+        (["split.parts=[8, 1, 1]"], "'parts' belongs to protocol 'ratio' and 'user-ratio', not to 'leave-one-out'"),
         (["split.ties=random"], "split.ties.0: Input should be 'file' or 'shuffled'"),
         (["name.x=1"], "--set name.x=1: name is a value and holds no settings"),
         (["models.x"], "--set models.x: write it as path.to.key=value"),

@@ -47,6 +47,24 @@ def test_make_writes_a_file_and_asks_nothing_twice(cli: Any, shop: Path, tmp_pat
     assert len(pl.read_parquet(out)) == n
 
 
+def test_prompts_without_an_answer_are_told_with_status_1(
+    cli: Any, shop: Path, tmp_path: Path, model: FakeModel
+) -> None:
+    out = tmp_path / "lore.parquet"
+    make(cli, shop, tmp_path / "first.parquet", "--limit", 1)
+    model.refuses = model.asked[:1]
+    store = ("--store", tmp_path / "own.sqlite")
+    outcome = make(cli, shop, out, "--limit", 3, *store)
+    assert outcome.status == 1
+    assert outcome.out.startswith("2 texts about 3 items: 2 answers asked for")
+    assert outcome.err.strip().startswith(
+        "1 prompts have no answer and are asked again by the next run, among them:\n  no word to"
+    )
+    assert len(pl.read_parquet(out)) == 2
+    model.refuses = ()
+    assert json.loads(make(cli, shop, out, "--limit", 3, "--json", *store).out)["asked"] == 1
+
+
 def test_versions_noise_words_and_settings(cli: Any, shop: Path, tmp_path: Path, model: FakeModel) -> None:
     more = ("--versions", 2, "--denoise", "--limit", 2, "--word", "item=beauty product", "--set", "sampling.seed=3")
     result = json.loads(make(cli, shop, tmp_path / "x.parquet", *more, "--json").out)

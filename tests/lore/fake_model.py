@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqlore.lore import Answer, Prompt, Sampling
+from seqlore.lore.model import PromptError
 
 
 class FakeModel:
@@ -30,9 +31,11 @@ class FakeModel:
         in_flight: int = 8,
         log: Path | None = None,
         fails_at: str | None = None,
+        refuses: Collection[str] = (),
     ) -> None:
+        """Args: fails_at: the prompt at which everything ends. refuses: prompts that have no answer."""
         self.reads_facts, self.identity, self.context, self.cost = reads_facts, identity, context, cost
-        self.in_flight, self.log, self.fails_at = in_flight, log, fails_at
+        self.in_flight, self.log, self.fails_at, self.refuses = in_flight, log, fails_at, refuses
         self.asked: list[str] = []
         self.prompts: list[Prompt] = []
 
@@ -44,6 +47,7 @@ class FakeModel:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, Answer]]:
         """The prompts of a batch are asked at once, and answered last first."""
+        failures = {i: f"no word to {prompt.text!r}" for i, prompt in enumerate(prompts) if prompt.text in self.refuses}
         for start in range(0, len(prompts), self.in_flight):
             batch = list(enumerate(prompts))[start : start + self.in_flight]
             self.prompts += [prompt for _, prompt in batch]
@@ -54,10 +58,14 @@ class FakeModel:
             for i, prompt in reversed(batch):
                 if prompt.text == self.fails_at:
                     raise RuntimeError("the server has gone away")
+                if i in failures:
+                    continue
                 texts = tuple(self.answer(prompt, n) for n in range(sampling.n))
                 tokens = sum(len(text.split()) for text in texts)
                 price = self.price(len(prompt.text.split()), tokens)
                 yield i, Answer(texts, ("stop",) * sampling.n, len(prompt.text.split()), tokens, 0.5, price)
+        if failures:
+            raise PromptError(failures)
 
     def answer(self, prompt: Prompt, n: int) -> str:
         return f"re: {prompt.text}" + (f" #{n}" if n else "")

@@ -22,10 +22,11 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from seqlore.errors import ConfigError, DataError
+from seqlore.errors import ConfigError
 from seqlore.lore import LanguageModel, Prompt, Sampling, generate_all
 from seqlore.lore.kv import Batch, Seq2Seq, Slots, open_rows
 from seqlore.lore.local import LocalModel
+from seqlore.lore.model import PromptError
 from seqlore.lore.tokenizer import as_transformers, train_tokenizer
 
 WORDS = ["rose", "soap", "lily", "oil", "mint", "gum"]
@@ -191,10 +192,12 @@ def test_what_does_not_fit_the_context(models: dict[str, Any], tokenizer: Any) -
     room = 128 - int(model.count_tokens([long])[0])
     assert 0 < room < 8
     assert generate_all(model, [long], Sampling(max_tokens=50))[0].completion_tokens <= room
+    answers = model.generate([Prompt("z" * 200), long], Sampling(max_tokens=2))
+    assert next(answers)[0] == 1  # what fits is answered
     with pytest.raises(
-        DataError, match=r"prompt 1 has 20\d tokens and the context of 'LlamaForCausalLM' is 128: shorten"
+        PromptError, match=r"prompt 0 has 20\d tokens and the context of 'LlamaForCausalLM' is 128: shorten"
     ):
-        next(model.generate([long, Prompt("z" * 200)], Sampling()))
+        next(answers)
     assert generate_all(model, [], Sampling()) == []
 
 

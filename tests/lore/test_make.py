@@ -131,6 +131,25 @@ def test_an_empty_answer_is_no_text(split: Split, store: LoreStore) -> None:
     assert lore.versions("item") == 1
 
 
+def test_prompts_without_an_answer_are_told_and_all_others_made(split: Split, store: LoreStore, tmp_path: Path) -> None:
+    asked = Labeller()
+    settings = LoreSettings(denoise=True, versions=2)
+    make_lore(split, "item-label", asked, LoreStore(tmp_path / "other"), settings)
+    label = next(p.text for p in asked.prompts if p.task == "item-label" and p.fact("reviews") == ("cyd0",))
+    clean = next(p.text for p in asked.prompts if p.task == "denoise" and p.fact("reviews") == ("ann0",))
+    lore = make_lore(split, "item-label", Labeller(refuses=(label, clean)), store, settings)
+    texts = dict(zip(split.catalog.ids, lore.texts("item"), strict=True))
+    assert (texts["a"], texts["c"]) == ("item-label: ann0", "")  # not cleaned; not made
+    assert texts["d"] == "denoise <item-label: dan0>"
+    assert dict(zip(split.catalog.ids, lore.texts("item", 1), strict=True))["a"] == "reword0 <item-label: ann0>"
+    assert lore.about["failed"] == 2
+    assert lore.about["failures"] == [f"no word to {label!r}", f"no word to {clean!r}"]
+    again = Labeller()
+    assert make_lore(split, "item-label", again, store, settings).about["failed"] == 0
+    assert again.asked[0] == label
+    assert {p.task for p in again.prompts[1:]} == {"denoise", "reword"}
+
+
 def test_progress_counts_stages_answers_cost_and_time(split: Split, store: LoreStore) -> None:
     seen: list[Progress] = []
     make_lore(split, "item-label", Labeller(cost=0.01), store, LoreSettings(limit=1))

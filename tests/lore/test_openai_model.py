@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from lore.chat_server import ChatServer
-from seqlore.errors import ConfigError, DataError, MissingExtraError, SeqloreError
+from seqlore.errors import ConfigError, MissingExtraError, SeqloreError
 from seqlore.lore import Answer, LanguageModel, Prompt, Sampling, exchange, generate_all
 from seqlore.lore.cost import Budget, BudgetError, Estimate, estimate
 from seqlore.lore.exchange import retry_after
+from seqlore.lore.model import PromptError
 from seqlore.lore.openai import OpenAIModel
 from seqlore.lore.schema import follows
 from seqlore.lore.store import LoreStore
@@ -118,11 +119,31 @@ def test_in_a_storm_no_prompt_is_lost_and_none_answered_twice(server: ChatServer
     assert len(server.requests) == 60 + failures
 
 
+def test_a_prompt_that_has_no_answer_keeps_no_other_from_having_one(server: ChatServer) -> None:
+    server.tricks = {"prompt 2": ["500"] * 2, "prompt 5": ["400"], "prompt 6": ["no json"] * 2}
+    got: list[int] = []
+    with pytest.raises(PromptError, match=r"\(and 2 more prompts have no answer\)$") as caught:
+        collect(OpenAIModel("small", base_url=server.url, retries=1), asked(9), got)
+    assert sorted(got) == [0, 1, 3, 4, 7, 8]
+    assert "still failing after 1 retries (status 500)" in caught.value.failures[2]
+    assert "refuses the request (400, prompt 'prompt 5')" in caught.value.failures[5]
+    assert "the answer is not a completion" in caught.value.failures[6]
+
+
+def test_many_failures_in_a_row_are_not_the_prompts_fault(server: ChatServer) -> None:
+    server.tricks = {f"prompt {i}": ["400"] for i in range(1, 100)}
+    got: list[int] = []
+    with pytest.raises(SeqloreError, match=r"^10 prompts in a row have no answer, the last because .*\(400") as caught:
+        collect(OpenAIModel("small", base_url=server.url, concurrency=1), asked(100), got)
+    assert not isinstance(caught.value, PromptError)
+    assert (got, len(server.requests)) == ([0], 11)
+
+
 def test_what_is_in_flight_is_yielded_before_the_failure_is_raised(server: ChatServer) -> None:
-    server.tricks = {"prompt 2": ["500"] * 9}
+    server.tricks = {"prompt 2": ["429"] * 9}
     server.pauses = {f"prompt {i}": 0.3 for i in (0, 1, 3)}
     got: list[int] = []
-    with pytest.raises(SeqloreError, match=r"still failing after 1 retries \(status 500\); run it again"):
+    with pytest.raises(SeqloreError, match=r"still failing after 1 retries \(status 429\); run it again"):
         collect(OpenAIModel("small", base_url=server.url, concurrency=4, retries=1), asked(20), got)
     assert sorted(got) == [0, 1, 3], "and nothing new is begun"
     assert sorted(set(server.prompts)) == [f"prompt {i}" for i in range(4)]
@@ -322,10 +343,10 @@ def test_structured_output(server: ChatServer) -> None:
 def test_a_server_without_structured_output_is_found_out(server: ChatServer) -> None:
     sampling, model = Sampling(json_schema=SCHEMA), OpenAIModel("small", base_url=server.url)
     server.habits = {"ignores the schema"}
-    with pytest.raises(DataError, match=r"answer to prompt 'prompt 0' is not JSON of the schema .* may not know"):
+    with pytest.raises(PromptError, match=r"answer to prompt 'prompt 0' is not JSON of the schema .* may not know"):
         generate_all(model, asked(1), sampling)
     server.tricks = {"prompt 0": ["400"]}
-    with pytest.raises(ConfigError, match="refuses the request"):
+    with pytest.raises(PromptError, match="refuses the request"):
         generate_all(model, asked(1), sampling)
     with pytest.raises(ConfigError, match="needs endpoint='chat'"):
         OpenAIModel("small", base_url=server.url, endpoint="completions").generate(asked(1), sampling)

@@ -14,7 +14,8 @@ from lore.fake_model import FakeModel
 from seqlore.errors import DataError
 from seqlore.lore import Prompt, Sampling
 from seqlore.lore.database import FORMAT
-from seqlore.lore.store import LoreStore, Origin, Subject, answer_key
+from seqlore.lore.model import PromptError
+from seqlore.lore.store import LoreStore, Origin, Subject, Told, answer_key
 
 PROMPTS = [Prompt("a"), Prompt("b"), Prompt("a"), Prompt("c")]
 FAKES = Path(__file__).with_name("fake_model.py")
@@ -93,6 +94,21 @@ def test_what_came_before_an_error_stays(store: LoreStore) -> None:
     model = FakeModel()
     assert texts(store, model, PROMPTS) == ["re: a", "re: b", "re: a", "re: c"]
     assert model.asked == ["c"]
+
+
+def test_prompts_without_an_answer_keep_no_other_from_having_one(
+    store: LoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqlore.lore.store.WINDOW", 2)
+    prompts = [Prompt(text) for text in "abcabd"]
+    told: list[Told] = []
+    with pytest.raises(PromptError, match=r"^no word to 'a' \(and 2 more prompts have no answer\)$") as caught:
+        told.extend(each for each in store.ask(FakeModel(refuses="ac"), prompts, Sampling()))
+    assert [(each.index, each.answer.texts[0]) for each in told] == [(1, "re: b"), (4, "re: b"), (5, "re: d")]
+    assert sorted(caught.value.failures) == [0, 2, 3]
+    later = FakeModel()
+    assert texts(store, later, prompts) == [f"re: {text}" for text in "abcabd"]
+    assert later.asked == ["a", "c"]
 
 
 def kill_when(log: Path, asked: int, store: Path, n: int) -> None:

@@ -77,7 +77,8 @@ def make(
 ) -> None:
     """Have a language model write about the items or users of a dataset, from training interactions only.
 
-    What was written stays when the command is stopped; run it again and it goes on. Nothing is asked for twice.
+    What was written stays when the command is stopped; run it again and it goes on. Nothing is asked for twice. Exit
+    status 1: some prompts have no answer; all others are in the file.
 
     Example: seqlore lore make data/beauty --task item-knowledge --word item="beauty product" --out beauty.parquet
     """
@@ -120,6 +121,8 @@ def make(
         "texts": len(lore.frame),
         "asked": lore.about["fresh"],
         "cut": lore.about["cut"],
+        "failed": lore.about["failed"],
+        "failures": lore.about["failures"],
         "cost": lore.about["cost"],
         "seconds": round(time.perf_counter() - started, 3),
         "out": str(out),
@@ -127,13 +130,27 @@ def make(
     }
     if as_json:
         print_json(result)
-        return
+    else:
+        _say_made(result, lore.frame["kind"].first())
+    if result["failed"]:
+        raise typer.Exit(1)
+
+
+def _say_made(result: dict[str, Any], kind: str | None) -> None:
+    """What was made, in sentences; what went wrong on stderr."""
     typer.echo(
-        f"{result['texts']:,} texts about {result['subjects']:,} {lore.frame['kind'][0]}s: {result['asked']:,} answers "
-        f"asked for ({_money(lore.about['cost'])}), the others were in the store; {result['seconds']:.1f} s → {out}"
+        f"{result['texts']:,} texts about {result['subjects']:,} {kind or 'subject'}s: {result['asked']:,} answers "
+        f"asked for ({_money(result['cost'])}), the others were in the store; {result['seconds']:.1f} s"
+        f" → {result['out']}"
     )
     if result["cut"]:
         typer.echo(f"{result['cut']:,} answers were cut at max_tokens; --set sampling.max_tokens=… allows longer ones")
+    if result["failed"]:
+        typer.echo(
+            f"{result['failed']:,} prompts have no answer and are asked again by the next run, among them:", err=True
+        )
+        for why in result["failures"]:
+            typer.echo(f"  {why}", err=True)
 
 
 def _follow(bar: Bar) -> Callable[[Progress], None]:

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from seqlore.errors import DataError
 from seqlore.lore.cost import Held, estimate_tokens
-from seqlore.lore.model import Answer, Prompt, Sampling
+from seqlore.lore.model import Answer, Prompt, PromptError, Sampling
 from seqlore.lore.schema import follows
 from seqlore.text.server import Server, may_pass
 
@@ -59,7 +58,10 @@ class Exchange:
         return min(wanted, self.settings.n_at_once or wanted)
 
     async def answer(self, held: Held) -> Answer:
-        """All completions. ``held``: the budget of the first request. Raises: see ``OpenAIModel.generate``."""
+        """All completions. ``held``: the budget of the first request.
+
+        Raises: see ``OpenAIModel.generate``; PromptError names its one prompt 0.
+        """
         started, wanted = time.perf_counter(), self.sampling.n
         texts, finish, prompt_tokens, completion_tokens = [], [], 0, 0
         while len(texts) < wanted:
@@ -80,7 +82,7 @@ class Exchange:
             if schema is not None and end == "stop" and (fault := follows(text, schema)):
                 hint = "the server may not know structured output"
                 named = f"the answer to {self._named}"
-                raise DataError(f"{self.server.where}: {named} is not JSON of the schema ({fault}); {hint}")
+                raise PromptError({0: f"{self.server.where}: {named} is not JSON of the schema ({fault}); {hint}"})
 
     async def _ask(self, n: int, done: int, held: Held) -> _Reply:
         """One request for ``n`` completions after ``done``, made again while its failure may pass."""
@@ -101,6 +103,8 @@ class Exchange:
                 pause = _pause(error, attempt) if attempt < self.settings.retries else None
                 then = "; run it again and it goes on from what was stored"
                 failure = self.server.failure(error, "a completion", attempt, then, self._named)
+                if _is_the_prompts(error):
+                    failure = PromptError({0: str(failure)})
             finally:
                 held.lose()  # unless settled: a reply was lost, or the work was cancelled
             if pause is None:
@@ -181,6 +185,16 @@ def _count(usage: Any, name: str, otherwise: int) -> int:
 def _never_sent(error: Exception) -> bool:
     """Whether there was no connection, so that nothing can have been used."""
     return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
+
+
+def _is_the_prompts(error: Exception) -> bool:
+    """Whether what was asked may be why it failed, so that another prompt may be answered."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code not in (401, 402, 403, 404, 408, 409, 429)
+    gone = isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
+    return not gone and not _never_sent(error)
 
 
 def _pause(error: Exception, attempt: int) -> float | None:

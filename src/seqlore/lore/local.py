@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from seqlore.config import Config
-from seqlore.errors import ConfigError, DataError
+from seqlore.errors import ConfigError
 from seqlore.lore.bars import no_bars
-from seqlore.lore.model import Answer, Prompt, Sampling
+from seqlore.lore.model import Answer, Prompt, PromptError, Sampling
 from seqlore.text.cache import file_digest
 from seqlore.text.locate import UNWANTED, WANTED, model_digest
 
@@ -136,8 +136,8 @@ class LocalModel:
         shape; where two tokens are as good as equally likely, that can decide.) A completion ends where the context
         is full.
 
-        Raises: ConfigError: a JSON schema, or an empty stop string, is asked for. DataError: a prompt is empty or fills
-            the context; before anything is written.
+        Raises: ConfigError: a JSON schema, or an empty stop string, is asked for. PromptError: at the end, of prompts
+            that are empty or fill the context.
         """
         if sampling.json_schema is not None:
             raise ConfigError(
@@ -152,7 +152,10 @@ class LocalModel:
         from seqlore.lore.kv import open_rows
 
         ids = self.encode(prompts)
-        queue = queue_of(ids, [self._room(i, each, sampling) for i, each in enumerate(ids)], sampling)
+        rooms = [self._room(each, sampling) for each in ids]
+        failures = {i: f"prompt {i} {room}" for i, room in enumerate(rooms) if isinstance(room, str)}
+        asked = [i for i in range(len(ids)) if i not in failures]
+        queue = queue_of([ids[i] for i in asked], [room for room in rooms if isinstance(room, int)], sampling)
         unfinished: dict[int, list[Any]] = {}
         copies = sampling.n if sampling.temperature > 0 else 1
 
@@ -165,7 +168,7 @@ class LocalModel:
             if len(texts) == copies:
                 texts = sorted(unfinished.pop(text.prompt), key=lambda t: t.copy) * (sampling.n // copies)
                 yield (
-                    text.prompt,
+                    asked[text.prompt],
                     Answer(
                         texts=tuple(self._worded(t.written, sampling.stop) for t in texts),
                         finish=tuple(t.finish for t in texts),
@@ -175,6 +178,8 @@ class LocalModel:
                         cost=0.0,
                     ),
                 )
+        if failures:
+            raise PromptError(failures)
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Token ids of each prompt, as the model reads it. Raises: ConfigError: the chat template refuses it."""
@@ -218,17 +223,17 @@ class LocalModel:
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
 
-    def _room(self, number: int, ids: list[int], sampling: Sampling) -> int:
-        """Most tokens of a completion. Raises: DataError: there is no room for one, or nothing to read."""
+    def _room(self, ids: list[int], sampling: Sampling) -> int | str:
+        """Most tokens of a completion, or why there is none: no room for one, or nothing to read."""
         if not ids:
-            raise DataError(f"prompt {number} has no tokens: leave it out, or say something in it")
+            return "has no tokens: leave it out, or say something in it"
         if self.context is None:
             return sampling.max_tokens
         apart = self.model.config.is_encoder_decoder  # encoder and decoder have the context to themselves
         room = self.context - (1 if apart else len(ids))
         if room < 1 or len(ids) > self.context:
-            raise DataError(
-                f"prompt {number} has {len(ids):,} tokens and the context of {self.name!r} is {self.context:,}: "
+            return (
+                f"has {len(ids):,} tokens and the context of {self.name!r} is {self.context:,}: "
                 "shorten the prompt, or choose a model with more context"
             )
         return min(sampling.max_tokens, room)

@@ -7,8 +7,9 @@ Steps, each through the store, so that a run that was stopped goes on where it w
 2. ``denoise``: each text once more, to take the noise out (ReLRec's second stage, section 3.3);
 3. ``versions``: the text that came of it is version 0; versions 1, 2, … say the same in other words (ReLRec, 2.1).
 
-An answer that is not what was asked for (empty, or no JSON where JSON was) gives no text: in the first step the item or
-user goes without, in the second it keeps the first text, in the third it lacks that version.
+An answer that is not what was asked for (empty, or no JSON where JSON was) gives no text, nor does a prompt that has no
+answer (one that a server refuses, say): in the first step the item or user goes without, in the second it keeps the
+first text, in the third it lacks that version. Prompts without an answer are asked again by the next run.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from seqlore.lore.cost import Estimate, estimate
 from seqlore.lore.database import Origin, Subject
 from seqlore.lore.fitting import fit
 from seqlore.lore.material import ITEM_TASKS, USER_TASKS, Material, gather, reads_training
-from seqlore.lore.model import LanguageModel, Prompt, Sampling
+from seqlore.lore.model import LanguageModel, Prompt, PromptError, Sampling
 from seqlore.lore.prompts import Facts, PromptSet, Task, choose
 from seqlore.lore.store import LoreStore
+
+#: Prompts without an answer of which lore says what was wrong.
+FAILURES = 5
 
 
 def check_task(name: str) -> Task:
@@ -102,8 +106,12 @@ def make_lore(
     Only what ``store`` does not hold is asked. Args: profiles: lore about items whose texts join the prompts of
     "user-label" (RLMRec writes users' profiles so).
 
+    Returns: the texts; ``about`` counts the prompts that have no answer as "failed", and says of the first
+        :data:`FAILURES` what was wrong ("failures").
+
     Raises: ConfigError: settings or prompt sets do not fit, or the model's context is too short. DataError: the data
-        has nothing to write from, or the store cannot be used. What the model raises; what it gave before is kept.
+        has nothing to write from, or the store cannot be used. What keeps the model from answering any prompt; what it
+        gave before is kept.
     """
     settings = settings or LoreSettings()
     plan = _Plan(task, settings, model)
@@ -128,6 +136,8 @@ def make_lore(
         "asked": len(materials),
         "fresh": run.fresh,
         "cut": run.cut,
+        "failed": len(run.failures),
+        "failures": run.failures[:FAILURES],
         "cost": run.cost,
     }
     rows = [(s.kind, s.id, s.version, text) for s, text in texts.items()]
@@ -248,6 +258,7 @@ class _Run:
     fresh: int = 0
     cost: float | None = 0.0
     cut: int = 0
+    failures: list[str] = field(default_factory=list)
     number: int = field(default=0, init=False)
 
     def stage(self, stage: str, subjects: Sequence[Subject], facts: Sequence[Facts]) -> dict[Subject, str]:
@@ -262,17 +273,20 @@ class _Run:
         telling = self.store.ask(self.model, prompts, sampling, origin=origin, subjects=subjects)
         # A model that reads facts does not read that JSON with the text in it is wanted, and gives the text.
         plain = self.model.reads_facts and chosen.answer != "json"
-        for done, told in enumerate(telling, start=1):
-            said = told.answer.texts[0]
-            texts[told.index] = said.strip() if plain else chosen.read(said)
-            self.cut += told.answer.finish[0] == "length"
-            if told.fresh:
-                self.fresh += 1
-                cost = told.answer.cost
-                self.cost = None if self.cost is None or cost is None else self.cost + cost
-            if self.progress is not None:
-                fresh = self.fresh - before
-                left = (time.monotonic() - started) / fresh * max(0, todo - fresh) if fresh else None
-                counts = (self.number, len(self.plan.sets), done, len(prompts))
-                self.progress(Progress(stage, *counts, self.fresh, self.cost, left))
+        try:
+            for done, told in enumerate(telling, start=1):
+                said = told.answer.texts[0]
+                texts[told.index] = said.strip() if plain else chosen.read(said)
+                self.cut += told.answer.finish[0] == "length"
+                if told.fresh:
+                    self.fresh += 1
+                    cost = told.answer.cost
+                    self.cost = None if self.cost is None or cost is None else self.cost + cost
+                if self.progress is not None:
+                    fresh = self.fresh - before
+                    left = (time.monotonic() - started) / fresh * max(0, todo - fresh) if fresh else None
+                    counts = (self.number, len(self.plan.sets), done, len(prompts))
+                    self.progress(Progress(stage, *counts, self.fresh, self.cost, left))
+        except PromptError as error:
+            self.failures += error.failures.values()
         return {subject: text for subject, text in zip(subjects, texts, strict=True) if text}

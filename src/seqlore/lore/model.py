@@ -6,7 +6,7 @@ model. Answers are yielded as they are ready and not in order, so that a store c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from seqlore.config import Config
+from seqlore.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,18 @@ class Answer:
     cost: float | None = None
 
 
+class PromptError(DataError):
+    """Prompts that have no answer, and would have none if they were asked again; all others were answered.
+
+    Attributes: failures: index into the prompts → what was wrong, in a sentence.
+    """
+
+    def __init__(self, failures: Mapping[int, str]) -> None:
+        self.failures = dict(failures)
+        first, others = next(iter(self.failures.values())), len(self.failures) - 1
+        super().__init__(f"{first} (and {others:,} more prompts have no answer)" if others else first)
+
+
 @runtime_checkable
 class LanguageModel(Protocol):
     """Prompts → answers."""
@@ -106,7 +119,10 @@ class LanguageModel(Protocol):
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, Answer]]:
         """(index into ``prompts``, answer), each as soon as it is there, until every prompt has had its turn.
 
-        Closing the iterator stops the work. Raises: what one prompt fails with, after what was in flight is yielded.
+        Closing the iterator stops the work.
+
+        Raises: PromptError: some prompts have no answer; when all others are yielded. What keeps any prompt from being
+            answered (a server that is gone, a budget that is spent): after what was in flight is yielded.
         """
         ...
 

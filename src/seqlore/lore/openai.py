@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from seqlore.config import Config
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, SeqloreError
 from seqlore.lore.cost import Budget, BudgetError, Held, estimate_tokens
 from seqlore.lore.exchange import SECRET, Exchange, plain
-from seqlore.lore.model import Answer, Prompt, Sampling
+from seqlore.lore.model import Answer, Prompt, PromptError, Sampling
 from seqlore.lore.parallel import as_ready
 from seqlore.lore.schema import check_schema
 from seqlore.text.server import Server
 
 #: Tokens that a chat takes for each message and for the turn of the model, about.
 PER_MESSAGE, PER_CHAT = 4, 3
+#: So many prompts that fail one after another are not the prompts' fault.
+FAILURES_IN_A_ROW = 10
 #: What "not sent" means for each parameter that may stay unsent.
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "seed": None}
 
@@ -122,10 +124,10 @@ class OpenAIModel:
         A server that gives fewer than ``n`` completions is asked again, with the next seed, until they are there; the
         prompt is then counted each time. A refused completion is an empty text with the server's word as ``finish``.
 
-        Raises: ConfigError: a sampling that cannot be asked for; the server refuses key, model or request.
-            MissingExtraError: the client is not installed. BudgetError: the next request may exceed the budget.
-            DataError: a reply that cannot be read, or that is not JSON of the schema. SeqloreError: it still fails
-            after all retries.
+        Raises: PromptError: at the end, of prompts that the server refuses, whose replies still fail or cannot be read
+            after all retries, or are not JSON of the schema. ConfigError: a sampling that cannot be asked for; the
+            server refuses key or model. MissingExtraError: the client is not installed. BudgetError: the next request
+            may exceed the budget. SeqloreError: the server is gone; :data:`FAILURES_IN_A_ROW`.
         """
         self._check(sampling)
         return self._generate(prompts, sampling)
@@ -143,8 +145,13 @@ class OpenAIModel:
         client = self._server.async_client("answers from a server", retries=0, timeout=self.settings.timeout)
         tokens = self.count_tokens(prompts)
         held: dict[int, Held] = {}
+        failures: dict[int, str] = {}
+        in_a_row = 0
 
-        def start(i: int, alone: bool) -> Coroutine[Any, Any, Answer] | None:
+        def start(i: int, alone: bool) -> Coroutine[Any, Any, Answer | str] | None:
+            if in_a_row >= FAILURES_IN_A_ROW:
+                raise SeqloreError(f"{in_a_row} prompts in a row have no answer, the last because {failures[latest]}")
+
             def hold(n: int) -> Held:
                 return self._hold(int(tokens[i]), n * sampling.max_tokens)
 
@@ -156,15 +163,30 @@ class OpenAIModel:
                 if alone:
                     raise
                 return None  # what is in flight may use less than was set aside for it
-            return exchange.answer(held[i])
+            return _answer_or_failure(exchange, held[i])
 
+        latest = 0
         try:
             for i, answer in as_ready(start, len(prompts), self.settings.concurrency, client.close):
                 del held[i]
-                yield i, answer
+                if isinstance(answer, str):
+                    failures[i], in_a_row, latest = answer, in_a_row + 1, i
+                else:
+                    in_a_row = 0
+                    yield i, answer
+            if failures:
+                raise PromptError(failures)
         finally:
             for each in held.values():
                 each.settle(0, 0.0)  # of requests that were never made; all others have settled
 
     def _hold(self, prompt_tokens: int, completion_tokens: int) -> Held:
         return self.budget.hold(prompt_tokens + completion_tokens, self.price(prompt_tokens, completion_tokens))
+
+
+async def _answer_or_failure(exchange: Exchange, held: Held) -> Answer | str:
+    """The answer, or what is wrong with the prompt; what would be wrong with any other is raised."""
+    try:
+        return await exchange.answer(held)
+    except PromptError as error:
+        return str(error)

@@ -26,7 +26,7 @@ import polars as pl
 
 from seqlore.errors import DataError
 from seqlore.lore.database import FORMAT, Database, Origin, Subject, canonical, keep, note
-from seqlore.lore.model import Answer, LanguageModel, Prompt, Sampling
+from seqlore.lore.model import Answer, LanguageModel, Prompt, PromptError, Sampling
 from seqlore.text.cache import cache_dir
 
 #: Prompts that are looked up and asked together: enough for a model to sort by length.
@@ -96,8 +96,8 @@ class LoreStore:
 
         Args: origin, subjects: what the answers are for, one subject a prompt; recorded with old answers too.
 
-        Raises: DataError: the store is damaged or cannot be written. Anything that the model raises; what it gave
-            before is kept.
+        Raises: PromptError: at the end, of prompts to which the model has no answer. DataError: the store is damaged or
+            cannot be written. Anything else that the model raises, at once; what it gave before is kept.
         """
         positions: dict[bytes, list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -119,6 +119,7 @@ class LoreStore:
             return [key for key in keys if key not in found]
 
         missing = yield from recall(list(positions))
+        failures: dict[int, str] = {}
         durable = model.price(1000, 1000) != 0
         for start in range(0, len(missing), WINDOW):
             keys = missing[start : start + WINDOW]
@@ -136,9 +137,13 @@ class LoreStore:
                     if not new:  # another process was first, and all shall tell the same
                         _, answer = self._find([keys[j]])[keys[j]]
                     yield from (Told(i, answer, i == positions[keys[j]][0]) for i in positions[keys[j]])
+            except PromptError as error:
+                failures |= {i: why for j, why in error.failures.items() for i in positions[keys[j]]}
             finally:
                 if (close := getattr(answers, "close", None)) is not None:
                     close()
+        if failures:
+            raise PromptError(failures)
 
     def missing(self, model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> list[int]:
         """Indices of the prompts, each different one once, that :meth:`ask` would ask the model."""

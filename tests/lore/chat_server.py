@@ -48,6 +48,9 @@ class ChatServer(ThreadingHTTPServer):
 
 
 def prompt_of(request: dict[str, Any]) -> str:
+    """What is asked; "embeddings" where vectors are, which it can only refuse."""
+    if "input" in request:
+        return "embeddings"
     return request["prompt"] if "prompt" in request else request["messages"][-1]["content"]
 
 

@@ -20,6 +20,8 @@ PACKAGE = ROOT / "src" / "seqlore"
 FLOORS = (
     ("errors", "version"),
     ("config",),
+    ("manifest",),
+    ("client",),  # of the service: it needs nothing of the models
     ("data",),
     ("ranking",),
     ("training",),
@@ -31,7 +33,7 @@ FLOORS = (
     ("language", "rerank"),
     ("report",),
     ("experiment",),
-    ("tuning", "serving"),
+    ("tuning", "serve"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -7,7 +7,6 @@ pickled. A model is found by its registered name only, so a folder cannot name c
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from abc import ABC, abstractmethod
@@ -22,14 +21,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seqlore import ranking
+from seqlore import manifest, ranking
 from seqlore.config import Config, nearest
 from seqlore.data import Catalog, Sequences, Split, Vocabulary
 from seqlore.errors import ConfigError, DataError
 from seqlore.ranking import Lists
-from seqlore.version import __version__
-
-FORMAT = 1
 
 #: Registered name → "module:Class". Imported only when asked for, so that listing models costs nothing.
 REGISTRY: dict[str, str] = {
@@ -196,17 +192,13 @@ class Model(ABC):
         for name, child in self.children().items():
             child.save(folder / name)
         (folder / "README.md").write_text(model_card(self))
-        files = [p for p in ("model.safetensors", "items.parquet", "users.parquet") if (folder / p).is_file()]
         head = {
-            "format": FORMAT,
-            "seqlore": __version__,
             "model": self.name,
             "config": self.config.model_dump(mode="json"),
             "children": sorted(self.children()),
-            "files": {f: _digest(folder / f) for f in files},
             "about": self.about,
         }
-        (folder / "config.json").write_text(json.dumps(head, indent=2, default=str) + "\n")
+        manifest.write(folder, head)
         return folder
 
 
@@ -280,11 +272,6 @@ class Recommender(Model):
         )
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load(folder: str | Path) -> Recommender:
     """Load a recommender's folder; the dataset is not needed.
 
@@ -301,26 +288,11 @@ def load(folder: str | Path) -> Recommender:
 def load_any(folder: str | Path) -> Model:
     """As :func:`load`, for a folder of any model."""
     folder = Path(folder)
-    path = folder / "config.json"
-    if not path.is_file():
-        raise DataError(
-            f"{folder}: no config.json there, so this is not a model folder; save one with model.save(folder)"
-        )
-    try:
-        head = json.loads(path.read_text())
-        version, name, digests = head["format"], head["model"], dict(head["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged ({error}); restore the folder from a copy, or train again") from error
-    if version > FORMAT:
-        raise DataError(f"{folder}: written by a newer Seqlore ({head.get('seqlore')}); upgrade Seqlore to load it")
-    for file, digest in digests.items():
-        if Path(file).name != file or not (folder / file).is_file() or _digest(folder / file) != digest:
-            raise DataError(
-                f"{folder / file}: missing or not what was saved (digest differs); restore it, or train again"
-            )
+    head = manifest.read(folder)
+    name = head["model"]
     model: Model = (named(RERANKERS[name]) if name in RERANKERS else model_class(name))(**head["config"])
     model._catalog = Catalog(pl.read_parquet(folder / "items.parquet"), ordered=True)
-    if "users.parquet" in digests:
+    if "users.parquet" in head["files"]:
         model.users = Vocabulary(pl.read_parquet(folder / "users.parquet")["user_id"].to_list(), ordered=True)
     model.adopt({child: load_any(folder / Path(child).name) for child in head.get("children", [])})
     model.about = head.get("about", {})

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from seqlore.cli import data, demo, doctor, embed, evaluate, lore, models, recommend, rerank, run, train
+from seqlore.cli import data, demo, doctor, embed, evaluate, lore, models, recommend, rerank, run, serve, train
 from seqlore.errors import SeqloreError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command()(rerank.rerank)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(recommend.recommend)
+app.command()(serve.serve)
 app.command()(models.models)
 app.command()(doctor.doctor)
 

@@ -1,0 +1,100 @@
+"""``seqlore serve``: models over HTTP, and a page to look at them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqlore.cli._common import SetOption
+from seqlore.errors import ConfigError, MissingExtraError
+
+
+def serve(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="Model folders, or run folders.")],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the bearer token; default: SEQLORE_TOKEN, or none.")
+    ] = None,
+    lore: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE.parquet", help="Knowledge about items (`seqlore lore make`). Repeatable."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Host name that requests may address. Repeatable; * = any.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each matrix product.")] = 1,
+    changes: SetOption = None,
+) -> None:
+    """Serve recommendations over HTTP, with a page at /.
+
+    Listens on this machine alone unless told otherwise. Without a token, nobody on another machine may change
+    anything. SIGHUP reads the model folders again; requests under way are not disturbed.
+
+    Example: seqlore serve runs/demo models/sasrec --port 8000
+    """
+    try:
+        import uvicorn
+
+        from seqlore.serve.app import create_app
+    except ImportError as error:
+        raise MissingExtraError(f"serving needs {error.name}: pip install 'seqlore[serve]'") from error
+    import torch
+
+    from seqlore.experiment.overrides import nested
+    from seqlore.serve.settings import ServeSettings
+
+    told = nested(changes or [])
+    if "token" in told:
+        raise ConfigError("--set token: a token on the command line is seen by all; use SEQLORE_TOKEN or --token-file")
+    token = _token(token_file)
+    local = _is_local(host)
+    names = tuple(allow_host or ()) or (() if local else ("*",))
+    own = {
+        "token": token,
+        "writes": local or token is not None,
+        "hosts": (*ServeSettings().hosts, *(name.lower() for name in names)),
+    }
+    settings = ServeSettings.parse({**own, **told}, "--set")
+    torch.set_num_threads(threads)
+    app = create_app(folders, settings, lore=lore or ())
+    shown = f"[{host}]" if ":" in host else host
+    served = ", ".join(lane.served.name for lane in app.state.registry.lanes)
+    print(f"seqlore: {served} at http://{shown}:{port}/", file=sys.stderr)
+    if not local and token is None:
+        print(
+            "seqlore: anybody who reaches this address may read; set SEQLORE_TOKEN to ask for a token", file=sys.stderr
+        )
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.timeout) + 1,
+    )
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get("SEQLORE_TOKEN") or None
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{file}: the token cannot be read ({error.strerror})") from error
+    if not token:
+        raise ConfigError(f"{file}: there is no token in it")
+    return token
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

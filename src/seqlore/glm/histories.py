@@ -1,0 +1,72 @@
+"""Users and their histories as texts: features, then what they chose, oldest first.
+
+Chu et al. 2023 (arXiv 2308.10837), section "Data Phase": tables are written out, and every attribute's value and every
+item is an entity. The wording is ours::
+
+    User: gender female, age 25. Chose Rose Soap, Mint Oil, [MASK].
+
+Events of several kinds (bills, searches, visits; the paper's second data set) are told by a word before each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqlore.data import Split
+from seqlore.data.catalog import as_text
+from seqlore.glm.texts import Blank, Entity, Part, Text
+
+
+def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]:
+    """[users + 1], by dense user index: ``User: gender female, age 25.``; () for strangers and users without features.
+
+    Args: columns: of ``users.parquet``; None = all but the id.
+    """
+    none: list[Text] = [()] * (len(split.users) + 1)
+    frame = split.dataset.users
+    if frame is None:
+        return none
+    names = [c for c in (columns or frame.columns) if c != "user_id"]
+    places = split.users.index_column(frame["user_id"])
+    for place, row in zip(places.tolist(), frame.select(names).iter_rows(), strict=True):
+        parts: list[Part] = []
+        for name, value in zip(names, row, strict=True):
+            if text := as_text(value):
+                parts += [f"{',' if parts else 'User:'} {name.replace('_', ' ')} ", Entity(text)]
+        if parts and place:
+            none[place] = (*parts, ". ")
+    return none
+
+
+def history_text(items: Sequence[Entity], kinds: Sequence[str] | None = None, blanks: int = 0) -> list[Part]:
+    """``Chose A, B, C.``, of which the last ``blanks`` are hidden, each behind a mask of its own.
+
+    Args: kinds: a word for each event (``paid``, ``searched``, ``visited``) in place of ``Chose``.
+    """
+    parts: list[Part] = [] if kinds is not None else ["Chose "]
+    for i, item in enumerate(items):
+        if i:
+            parts.append(", " if kinds is None else ", " + kinds[i] + " ")
+        elif kinds is not None:
+            parts.append(kinds[i].capitalize() + " ")
+        parts.append(Blank((item,)) if i >= len(items) - blanks else item)
+    return [*parts, "."]
+
+
+def question(user: Text, items: Sequence[Entity]) -> Text:
+    """``… Chose A, B, [MASK].``: what comes next?"""
+    asked = history_text([*items, Entity("")], blanks=1)
+    return (*user, *(Blank() if isinstance(p, Blank) else p for p in asked))
+
+
+def learned_blanks(lengths: NDArray[np.integer], rng: np.random.Generator, rolling: float) -> NDArray[np.int64]:
+    """How many of a history's last items are hidden, [n]: one, or, in a share ``rolling`` of them, 1 … all but one.
+
+    All titles of the tail are learned in one pass, each from what stands before it: a blank sees those before it in
+    part B, and of those behind it nothing but that they are there.
+    """
+    many = 1 + np.floor(rng.random(len(lengths)) * np.maximum(lengths - 1, 1)).astype(np.int64)
+    return np.where(rng.random(len(lengths)) < rolling, np.minimum(many, np.maximum(lengths - 1, 1)), 1)

@@ -1,0 +1,176 @@
+"""Histories → blanks to learn from, epoch by epoch: next titles, and masked histories, mixed.
+
+Every training sequence is a next-title example once an epoch; masked documents of the same histories are added to a
+share. Both are read in a long-, medium- or short-term window. All is a function of seed and epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqlore.data import Cases, Sequences
+from seqlore.errors import ConfigError
+from seqlore.glm.blanks import Batch, Blanked, Spans, blank
+from seqlore.glm.histories import history_text, learned_blanks, question
+from seqlore.glm.positions import Automaton
+from seqlore.glm.spans import MaskConfig, sample_blanks
+from seqlore.glm.texts import Entity, Text, Writer
+from seqlore.glm.training import batches, chunks
+from seqlore.glm.tree import Question, questions
+from seqlore.glm.windows import WindowConfig, draw_terms, windowed
+
+#: Tokens of a text that are no titles and no user: [CLS], words and marks around a list.
+AROUND = 8
+#: Tokens between two titles.
+BETWEEN = 2
+
+
+@dataclass
+class Pace:
+    """How fast texts became batches. Attributes: tokens: of parts A and B. seconds: spent on them."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class HistoryWriter:
+    """Item sequences → questions and examples, fitted to what the body reads.
+
+    Attributes: titles: [size], "" for what cannot be named. users: [users + 1] texts. longest: largest position id.
+        max_items: latest items of a history that are told.
+    """
+
+    writer: Writer
+    titles: list[str]
+    users: list[Text]
+    automaton: Automaton
+    longest: int
+    max_items: int
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        self.named = np.array([bool(t) for t in self.titles])
+        self.entities = [Entity(t, i) for i, t in enumerate(self.titles)]
+        self._costs = np.array([len(e) + BETWEEN for e in self.writer.entities(self.titles)])
+        told = self.writer.write(set(self.users) | {()})[0].lengths.max()
+        self.room = self.longest - AROUND - int(told)
+        if self.room < self._costs.max():
+            raise ConfigError(
+                f"a context of {self.longest} tokens has no room for a title of {self._costs.max()} tokens beside a "
+                f"user of {told}: lower title_words, or take a body with a longer context"
+            )
+
+    def fitted(self, sequences: Sequences) -> Sequences:
+        """Each cut to its latest items that have a title and room (possibly none)."""
+        told = sequences.where(self.named[sequences.items]).last(self.max_items)
+        costs = np.r_[0, np.cumsum(self._costs[told.items])]
+        spent = np.repeat(costs[told.offsets[1:]], told.lengths) - costs[:-1]  # by an item and all that are later
+        return told.where(spent <= self.room)
+
+    def questions(self, histories: Sequences) -> list[Question]:
+        """What comes next? Asked of each history, which may be empty."""
+        told = self.fitted(histories)
+        texts = [
+            question(self._user(int(u)), [self.entities[i] for i in items])
+            for u, items in zip(told.users, _lists(told), strict=True)
+        ]
+        documents, spans = self.writer.write(texts)
+        return questions(blank(documents, spans, self.writer.marks, self.automaton))
+
+    def next_titles(self, sequences: Sequences, blanks: Sequence[int] | NDArray[np.integer]) -> Blanked:
+        """Examples in which the last ``blanks`` items of each fitted sequence are to be written."""
+        documents, spans = self.writer.write(self._texts(sequences, blanks))
+        return blank(documents, spans, self.writer.marks, self.automaton)
+
+    def cases(self, cases: Cases) -> Blanked:
+        """Held-out next titles; of targets that can be named, after histories that can be told."""
+        joined = cases.take(self.named[cases.targets]).joined()
+        told = self.fitted(joined)
+        return self.next_titles(told.take(told.lengths >= 2), np.ones(int((told.lengths >= 2).sum()), np.int64))
+
+    def _user(self, user: int) -> Text:
+        return self.users[user] if user < len(self.users) else ()
+
+    def _texts(self, sequences: Sequences, blanks: Sequence[int] | NDArray[np.integer]) -> list[Text]:
+        return [
+            (*self._user(int(u)), *history_text([self.entities[i] for i in items], blanks=int(b)))
+            for u, items, b in zip(sequences.users, _lists(sequences), blanks, strict=True)
+        ]
+
+    def mixed(
+        self, sequences: Sequences, blanks: NDArray[np.integer], masks: MaskConfig, rng: np.random.Generator
+    ) -> Blanked:
+        """Next titles where ``blanks`` > 0, masked documents elsewhere."""
+        started = time.perf_counter()
+        documents, asked = self.writer.write(self._texts(sequences, blanks))
+        rows, cut = np.flatnonzero(blanks == 0), documents.offsets
+        found = Spans.collect(
+            sample_blanks(documents.entity[cut[i] : cut[i + 1]], documents.ends[cut[i] : cut[i + 1]], rng, masks)
+            for i in rows
+        )
+        joined = [
+            np.concatenate([own, drawn])
+            for own, drawn in (
+                (asked.document, rows[found.document]),
+                (asked.start, found.start),
+                (asked.stop, found.stop),
+                (asked.level, found.level),
+            )
+        ]
+        order = np.argsort(joined[0], kind="stable")
+        spans = Spans(*(each[order] for each in joined))
+        out = blank(documents, spans, self.writer.marks, self.automaton, None if masks.chronological else rng)
+        self.pace.tokens += int(out.lengths.sum())
+        self.pace.seconds += time.perf_counter() - started
+        return out
+
+
+def _lists(sequences: Sequences) -> list[list[int]]:
+    return [items.tolist() for items in sequences]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What an epoch reads. Attributes: train: sequences of two events or more. masked: masked documents' share of all
+    texts. rolling: share of next-title examples that ask for a whole tail."""
+
+    histories: HistoryWriter
+    train: Sequences
+    masks: MaskConfig
+    windows: WindowConfig
+    masked: float
+    rolling: float
+    batch_tokens: int
+    seed: int
+
+    def batches(self, epoch: int, shard: tuple[int, int]) -> Iterator[Batch]:
+        """Of one epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        n = len(self.train)
+        extra = rng.choice(n, round(n * self.masked / (1 - self.masked)), replace=True)
+        rows = np.r_[np.arange(n), extra]
+        asked = np.arange(len(rows)) < n
+
+        def make(index: NDArray[np.int64]) -> Blanked:
+            part = self.train.take(rows[index])
+            ends = part.offsets[1:]
+            # A history that is too long to be told ends at another of its events each time.
+            over = np.maximum(part.lengths - self.histories.max_items, 0)
+            part = part.slice(part.offsets[:-1], ends - np.floor(rng.random(len(part)) * (over + 1)).astype(np.int64))
+            part = self.histories.fitted(windowed(part, draw_terms(len(part), rng, self.windows), self.windows))
+            blanks = np.where(asked[index], learned_blanks(part.lengths, rng, self.rolling), 0)
+            keep = part.lengths >= np.where(blanks > 0, 2, 1)
+            return self.histories.mixed(part.take(keep), blanks[keep], self.masks, rng)
+
+        return batches(chunks(len(rows), make, rng.permutation(len(rows))), self.batch_tokens, rng, shard)

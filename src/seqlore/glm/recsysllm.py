@@ -1,0 +1,291 @@
+"""RecSysLLM: a GLM, tuned to read items and attributes as entities, recommends by writing the next title.
+
+Chu et al., "Leveraging Large Language Models for Pre-trained Recommender Systems", 2023 (arXiv 2308.10837): entity-aware
+masks, blanks in chronological order, entity positions, and their automaton when the model writes. The history is text
+with a mask where the next title belongs; what may be written is the catalogue's trie, less what was seen.
+
+Differs: any GLM in a folder stands in place of GLM-10B, and where none is named a small one is first pretrained on the
+texts of the training part; a tail of titles is learned in one pass, each in a blank of its own (``rolling``); an empty
+history is answered by popularity. Items that share a title share its probability (:mod:`seqlore.language.trie`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from seqlore.config import Config
+from seqlore.data import Cases, Sequences, Split
+from seqlore.evaluation import metrics
+from seqlore.glm.folder import glm_state, saved_glm
+from seqlore.glm.histories import user_texts
+from seqlore.glm.learning import Curriculum, HistoryWriter
+from seqlore.glm.likelihood import item_scores
+from seqlore.glm.marks import load_tokenizer, make_tokenizer
+from seqlore.glm.model import GLM
+from seqlore.glm.original import load_glm
+from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
+from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
+from seqlore.glm.spans import MaskConfig
+from seqlore.glm.texts import Entity, Text, Writer
+from seqlore.glm.training import BlankNet, add_lora
+from seqlore.glm.tree import BlankTree
+from seqlore.glm.windows import WindowConfig
+from seqlore.language.decoding import Normalise, beam_search
+from seqlore.language.sessions import short_titles
+from seqlore.language.trie import title_trie
+from seqlore.language.tuning import merge
+from seqlore.ranking import Lists, mask_, top_k
+from seqlore.recommender import Recommender
+from seqlore.training import TrainConfig, train
+from seqlore.training.loop import Progress
+
+
+class RecSysLLMConfig(TrainConfig):
+    """Settings of RecSysLLM. Those of training are the tuning's."""
+
+    base_model: str | None = Field(
+        None, description="Folder of a GLM, ours or an original checkpoint; None = one of the data's own."
+    )
+    pretraining: GLMPretrainConfig = Field(
+        default_factory=GLMPretrainConfig, description="Shape and pretraining of that one."
+    )
+    start: Literal["pretrained", "random"] = Field(
+        "pretrained", description="Random leaves the pretraining out: tuning from scratch, the ablation."
+    )
+    title_words: int | None = Field(8, ge=1, description="Words of a title that are read and written; None = all.")
+    user_features: bool = Field(True, description="Write the columns of the users' table before the history.")
+    max_items: int = Field(20, ge=1, description="Latest items of a history that are told.")
+    masks: MaskConfig = Field(default_factory=MaskConfig, description="What of a history is blanked.")
+    positions: PositionConfig = Field(default_factory=PositionConfig, description="Rule of the position ids.")
+    windows: WindowConfig = Field(default_factory=WindowConfig, description="Long-, medium- and short-term histories.")
+    masked: float = Field(0.3, ge=0, lt=1, description="Share of texts that are masked histories, not next titles.")
+    rolling: float = Field(
+        0.5, ge=0, le=1, description="Share of next-title texts that ask for a whole tail, title by title."
+    )
+    tune: Literal["full", "lora"] = Field("full", description="What learns: all weights, or an adapter (paper).")
+    lora_rank: int = Field(8, ge=1, description="Rank of the adapter.")
+    lora_alpha: float = Field(16.0, gt=0, description="Scale of the adapter, divided by its rank.")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
+    batch_tokens: int = Field(2048, ge=16, description="Padded tokens of a step of tuning.")
+    decoding: Literal["beam", "exact"] = Field(
+        "beam", description="Search titles with beams, or score them all (slow; candidate lists always are)."
+    )
+    beams: int = Field(40, ge=1, description="Open prefixes of each case.")
+    normalise: Normalise = Field(
+        "vocabulary", description="What a token's probability is a share of: all tokens, or those that go on a title."
+    )
+    valid_cases: int | None = Field(1000, ge=1, description="At most so many validation cases; None = all.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 for GLM-10B (paper).")
+    clip_norm: float | None = Field(1.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    epochs: int = Field(8, ge=1, description="Most epochs of tuning (paper: 8).")
+    patience: int = Field(2, ge=1, description="Validations without improvement after which tuning stops.")
+    monitor: Literal["log_likelihood", "ndcg@10", "hr@10"] = Field(  # type: ignore[assignment]
+        "log_likelihood", description="Of validation titles, a token; or what beams find."
+    )
+
+
+class RecSysLLM(Recommender):
+    """A GLM that fills in the next title."""
+
+    paper: ClassVar[str] = "Chu et al., 2023, arXiv 2308.10837"
+    Config: ClassVar[type[Config]] = RecSysLLMConfig
+    uses_users: ClassVar[bool] = True
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.history: list[dict[str, Any]] = []
+
+    def _fit(
+        self,
+        split: Split,
+        *,
+        progress: Progress | None = None,
+        log: Path | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        config = self.config
+        titles = short_titles(split.catalog, config.title_words)
+        users = user_texts(split) if config.user_features else []
+        self._counts = torch.from_numpy(split.counts())
+        self.about |= {"seed": config.seed, "untitled_items": sum(not t for t in titles[1:])}
+        with TemporaryDirectory() as scratch:
+            body, writer = self._body(split, titles, Path(scratch if checkpoint is None else checkpoint), progress)
+        self._prepare(body, writer, users)
+        if config.tune == "lora":
+            add_lora(body, config.lora_rank, config.lora_alpha, config.lora_dropout, config.seed)
+        self._tune(split, progress=progress, log=log, checkpoint=checkpoint and checkpoint / "tuning")
+        if config.tune == "lora":
+            merge(body)
+        body.requires_grad_(False).eval()
+        self._place()
+
+    def _body(self, split: Split, titles: list[str], home: Path, progress: Progress | None) -> tuple[GLM, Writer]:
+        """The body to tune and its tokenizer; one of the data's own is pretrained in ``home``, or taken up there."""
+        config = self.config
+        torch.manual_seed(config.seed)
+        if config.base_model is None and config.start == "random":
+            texts = [*split_texts(split, config.pretraining.corpus), *titles[1:]]
+            size = config.pretraining.vocabulary or SHAPES[config.pretraining.shape][3]
+            writer = Writer(make_tokenizer(texts, size))
+            return GLM(config.pretraining.shaped(writer.size)), writer
+        folder = Path(config.base_model or home / "base")
+        if config.base_model is None and not (folder / "pretraining.json").is_file():
+            settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
+            pretrain_glm(split, folder, settings, progress=progress, checkpoint=home / "pretraining")
+        if (folder / "pretraining.json").is_file():
+            self.about["pretraining"] = json.loads((folder / "pretraining.json").read_text())
+        return load_glm(folder), Writer(load_tokenizer(folder))
+
+    def _prepare(self, body: GLM, writer: Writer, users: list[Text]) -> None:
+        """What questions and answers are made with."""
+        config = self.config
+        titles = short_titles(self.catalog, config.title_words)
+        values = {p.text for user in users for p in user if isinstance(p, Entity)}
+        pool = entity_trie(writer.entities([*titles, *sorted(values)]), writer.size)  # type: ignore[arg-type]
+        automaton = Automaton(pool, writer.marks.start, config.positions)
+        self._glm, self._users = body, users
+        self._histories = HistoryWriter(writer, titles, users, automaton, body.longest, config.max_items)
+        self._trie = title_trie(
+            titles[1:], writer.entities, body.size, end=writer.marks.end, counts=self._counts.numpy()
+        ).trie
+
+    def _tune(self, split: Split, **options: Any) -> None:
+        config, body, histories = self.config, self._glm, self._histories
+        learn = split.train.where(histories.named[split.train.items])
+        curriculum = Curriculum(
+            histories=histories,
+            train=learn.take(learn.lengths >= 2),
+            masks=config.masks,
+            windows=config.windows,
+            masked=config.masked,
+            rolling=config.rolling,
+            batch_tokens=config.batch_tokens,
+            seed=config.seed,
+        )
+        valid = split.valid if split.valid is not None and len(split.valid) else None
+        if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:
+            valid = valid.take(np.random.default_rng(config.seed).choice(len(valid), config.valid_cases, replace=False))
+        net = BlankNet(body)
+        held = None if valid is None else histories.cases(valid)
+
+        def validate() -> dict[str, float]:
+            assert held is not None
+            found = {"log_likelihood": net.log_likelihood(held)}
+            return found if config.monitor == "log_likelihood" else found | self._accuracy(valid)
+
+        watched = validate if held is not None and len(held) else None
+        self.history = train(net, curriculum.batches, config, validate=watched, **options)
+        scored = [row for row in self.history if "valid" in row]
+        best = max(scored, key=lambda row: row["valid"][config.monitor]) if scored else self.history[-1]
+        self.about |= {
+            "epochs": len(self.history),
+            "best_epoch": best["epoch"],
+            "valid": best.get("valid"),
+            "parameters": sum(p.numel() for p in body.parameters()),
+            "tokens": histories.pace.tokens,
+            "tokens_per_second": round(histories.pace.tokens / sum(row["seconds"] for row in self.history)),
+            "collated_tokens_per_second": round(histories.pace.rate),
+        }
+
+    def _accuracy(self, cases: Cases) -> dict[str, float]:
+        self._place()
+        position = metrics.positions(self.rank(cases.histories, 10).items, cases.targets)
+        return {
+            "hr@10": float(metrics.hit_rate(position, 10).mean()),
+            "ndcg@10": float(metrics.ndcg(position, 10).mean()),
+        }
+
+    def _place(self) -> None:
+        """Put what searches need where the body is."""
+        device = self._glm.device
+        self._trie = self._trie.to(device)
+        self._automaton = self._histories.automaton.to(device)
+
+    def rank(
+        self,
+        histories: Sequences,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        candidates: NDArray[np.integer] | None = None,
+    ) -> Lists:
+        """As in the contract; a history without a title is answered by popularity, candidate lists are scored exactly.
+
+        ``diagnostics`` has the share of lists that are proven exact.
+        """
+        told = self._histories.fitted(histories).lengths > 0
+        items, scores = np.zeros((len(told), k), np.int32), np.full((len(told), k), -np.inf, np.float32)
+        self.diagnostics = {}
+        listed = candidates is not None and candidates.ndim == 2
+        answer = self._scored if listed or self.config.decoding == "exact" else self._searched
+        for rows, way in ((told, answer), (~told, self._popular)):
+            if rows.any():
+                mine = candidates if candidates is None or candidates.ndim == 1 else candidates[rows]
+                lists = way(histories.take(rows), k, exclude_seen, mine)
+                items[rows], scores[rows] = lists.items, lists.scores
+        return Lists(items, scores)
+
+    def _searched(
+        self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None
+    ) -> Lists:
+        found = beam_search(
+            self._glm,
+            self._histories.questions(histories),
+            self._trie,
+            k,
+            beams=self.config.beams,
+            seen=histories if exclude_seen else None,
+            candidates=candidates,
+            normalise=self.config.normalise,
+            grow=lambda body, asked: BlankTree(body, asked, self._automaton),
+        )
+        self.diagnostics = {"exact_lists": float(found.exact.mean())}
+        return found.lists
+
+    def log_likelihoods(self, histories: Sequences, candidates: NDArray[np.integer] | None = None) -> Tensor:
+        """Exact log-probabilities of items as next titles, float32 [n, size]; −∞ outside ``candidates`` ([c], [n, c])."""
+        asked, size = self._histories.questions(histories), self.catalog.size
+        return item_scores(self._glm, asked, self._trie, self._automaton, size=size, candidates=candidates)
+
+    def _scored(
+        self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None
+    ) -> Lists:
+        scores = self.log_likelihoods(histories, candidates)
+        mask_(scores, histories, exclude_seen=exclude_seen, candidates=candidates)
+        items, values = top_k(scores, k)
+        return Lists(items.cpu().numpy().astype(np.int32), values.cpu().numpy())
+
+    def _popular(
+        self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None
+    ) -> Lists:
+        """The most frequent items in training; scores are shares of it."""
+        scores = (self._counts / self._counts.sum()).float().repeat(len(histories), 1)
+        mask_(scores, histories, exclude_seen=exclude_seen, candidates=candidates)
+        items, values = top_k(scores, k)
+        return Lists(items.numpy().astype(np.int32), values.numpy())
+
+    def export(self, folder: str | Path) -> Path:
+        """Write the tuned GLM and its tokenizer, to be tuned on as ``base_model``; returns the folder."""
+        self._histories.writer.tokenizer.save(str(self._glm.save(folder) / "tokenizer.json"))
+        return Path(folder)
+
+    def state(self) -> dict[str, Tensor]:
+        """The GLM with any adapter merged, tokenizer, users' features and counts."""
+        return {**glm_state(self._glm, self._histories.writer.tokenizer, self._users), "counts": self._counts}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take them back."""
+        self._counts = state["counts"]
+        body, tokenizer, users = saved_glm(state)
+        device = self.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._prepare(body.to(device).requires_grad_(False).eval(), Writer(tokenizer), users)
+        self._place()

@@ -1,0 +1,120 @@
+"""What learns: a body that fills blanks, in the one training loop; batches of it; an adapter where one is wanted.
+
+The loss is the mean cross-entropy of the tokens of the blanks, end marks included (Chu et al. 2023, equation 1).
+Adapter: Hu et al., "LoRA", ICLR 2022 (arXiv 2106.09685), from peft, on the four kinds of layers that the paper names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqlore.errors import MissingExtraError
+from seqlore.glm.blanks import Batch, Blanked
+from seqlore.glm.model import LORA_TARGETS, Cache, blank_sight
+from seqlore.training.batches import plan
+
+#: Documents that are blanked together.
+CHUNK = 8192
+#: Padded tokens of a batch in which nothing is learned.
+READ_TOKENS = 16_384
+
+
+class Body(Protocol):
+    """What fills blanks: a GLM, or an ordinary causal model behind an adapter. Also an ``nn.Module``."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def longest(self) -> int:
+        """Largest position id."""
+        ...
+
+    def __call__(
+        self, ids: Tensor, inter: Tensor, intra: Tensor, sight: Tensor, cache: Cache | None = None
+    ) -> Tensor: ...
+
+    def logits(self, hidden: Tensor) -> Tensor: ...
+
+
+class BlankNet(nn.Module):
+    """The body as the loop has it; what is frozen stays outside the module tree, so out of checkpoints."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__()
+        self.trained = nn.ParameterList(p for p in body.parameters() if p.requires_grad)
+        self._body = [body]  # in a list, where the module tree does not look
+        self._place: torch.device | None = None
+
+    @property
+    def body(self) -> Any:
+        return self._body[0]
+
+    def train(self, mode: bool = True) -> BlankNet:
+        self.body.train(mode)
+        return super().train(mode)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """−log p of each target, [M]."""
+        if self._place != batch.ids.device:  # what learns was moved by the loop, the rest was not
+            self.body.to(batch.ids.device)
+            self._place = batch.ids.device
+        sight = blank_sight(batch.context, batch.ids.shape[1])
+        hidden = self.body(batch.ids, batch.inter, batch.intra, sight)  # [B, T, d]
+        logits = self.body.logits(hidden.flatten(0, 1)[batch.at])  # [M, V]
+        return F.cross_entropy(logits.float(), batch.targets, reduction="none")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Mean loss of the targets."""
+        return self.losses(batch).mean()
+
+    @torch.no_grad()
+    def log_likelihood(self, blanked: Blanked) -> float:
+        """Mean log-probability of a target."""
+        total, device = 0.0, self.trained[0].device
+        for batch in batches([blanked], READ_TOKENS):
+            total -= float(self.losses(Batch(*(t.to(device) for t in batch))).double().sum())
+        return total / len(blanked.targets)
+
+
+def batches(
+    parts: Iterable[Blanked], tokens: int, rng: np.random.Generator | None = None, shard: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """Rows of like length under a budget of padded tokens, part by part; shuffled where ``rng`` is given."""
+    rank, world = shard
+    for part in parts:
+        every = plan(part.lengths, tokens, rng)
+        for index in every[rank : len(every) - len(every) % world if world > 1 else None : world]:
+            yield part.batch(index)
+
+
+def chunks(n: int, make: Callable[[np.ndarray], Blanked], order: np.ndarray | None = None) -> Iterator[Blanked]:
+    """``make(rows)`` for 0 … n − 1 in ``order``, so many at a time that none is long waited for."""
+    order = np.arange(n) if order is None else order
+    for start in range(0, len(order), CHUNK):
+        yield make(order[start : start + CHUNK])
+
+
+def add_lora(body: Any, rank: int, alpha: float, dropout: float, seed: int) -> None:
+    """Freeze the body and put an adapter on its blocks' four kinds of linear layers, in place.
+
+    Raises: MissingExtraError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise MissingExtraError("tune = 'lora' needs peft: pip install 'seqlore[llm]'") from error
+    targets = getattr(body, "lora_targets", LORA_TARGETS)
+    adapter = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)  # type: ignore[arg-type]
+    body.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(adapter, body)
+    for name, weight in body.named_parameters():
+        weight.requires_grad_("lora_" in name)

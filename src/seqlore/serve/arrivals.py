@@ -1,0 +1,87 @@
+"""Items that came after training, given to a model from their text alone.
+
+Only models in which text is all that an item's place depends on can take them: LLMSeqSim on unreduced vectors, and
+nets whose text vectors are frozen behind an adapter. In the others a vector was learned from interactions, and a new
+item has none.
+
+New items stand behind the others in the catalogue: the indices that a model has learned stay what they are. So among
+equal scores new items come last, and not by the hash of their id.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import polars as pl
+import torch
+
+from seqlore.data import Catalog
+from seqlore.errors import DataError
+from seqlore.models.llmseqsim import LLMSeqSim
+from seqlore.models.net import NetRecommender
+from seqlore.recommender import Model
+from seqlore.text.source import TextSource
+
+
+def takes_new_items(model: Model) -> bool:
+    """Whether :func:`with_new_items` can extend this model."""
+    return _source(model) is not None
+
+
+def with_new_items(model: Model, items: pl.DataFrame) -> Model:
+    """A copy of the model whose catalogue ends with ``items`` (item_id, title, …); the model itself stays as it is.
+
+    Raises: DataError: the model cannot, an id is known already, or an item has no text in the fields that are read.
+    """
+    source = _source(model)
+    if source is None:
+        raise DataError(f"{model.name} learns an item's place from interactions, so it takes no new items")
+    known = [item for item in items["item_id"] if item in model.catalog]
+    if known:
+        raise DataError(f"item {known[0]!r} is in the catalogue already; give new items ids of their own")
+    old = model.catalog.items
+    # Columns that the catalogue lacks are dropped, those that the items lack are null; types are the catalogue's.
+    columns = [
+        pl.col(name).cast(dtype, strict=False) if name in items.columns else pl.lit(None, dtype).alias(name)
+        for name, dtype in old.schema.items()
+    ]
+    catalog = Catalog(pl.concat([old, items.select(columns)]), ordered=True)
+    texts = [_joined(row, source.fields) for row in items.iter_rows(named=True)]
+    if not all(texts):
+        missing = items["item_id"][texts.index("")]
+        raise DataError(f"item {missing!r} has no text in {', '.join(source.fields)}, which {model.name} reads")
+    vectors = torch.from_numpy(source.embed_texts(texts))
+    state = {name: tensor.clone() for name, tensor in model.state().items()}
+    if isinstance(model, LLMSeqSim):
+        state["vectors"] = torch.cat([state["vectors"], vectors])
+        state["popularity"] = _longer(state["popularity"], len(vectors), 0.0)
+    else:
+        state["items.text"] = torch.cat([state["items.text"], vectors])
+        for name in ("counts", "log_q"):
+            state[name] = _longer(state[name], len(vectors), float(state[name].min()) if name == "log_q" else 0.0)
+        if "bias" in state:  # that of an ordinary item: nobody can know yet whether this one sells
+            state["bias"] = _longer(state["bias"], len(vectors), float(state["bias"][1:].median()))
+    extended = copy.copy(model)
+    extended._catalog = catalog
+    extended.restore(state)
+    return extended
+
+
+def _source(model: Model) -> TextSource | None:
+    """The texts from which a new item's place follows, if it does."""
+    if isinstance(model, LLMSeqSim):
+        return model.config.text if model.config.reduce is None else None
+    if isinstance(model, NetRecommender):
+        init = model.config.item_init
+        return init if init is not None and init.mode == "frozen" and not init.permute else None
+    return None
+
+
+def _joined(row: dict, fields: tuple[str, ...]) -> str:
+    from seqlore.data.catalog import as_text
+
+    return ". ".join(text for field in fields if (text := as_text(row.get(field))))
+
+
+def _longer(vector: torch.Tensor, by: int, value: float) -> torch.Tensor:
+    return torch.cat([vector, torch.full((by,), value, dtype=vector.dtype)])

@@ -31,6 +31,7 @@ FLOORS = (
     ("evaluation",),
     ("models",),
     ("language", "rerank"),
+    ("glm",),
     ("report",),
     ("experiment",),
     ("tuning", "serve"),

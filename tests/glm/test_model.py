@@ -42,7 +42,9 @@ def published_logits(w: dict[str, Tensor], ids: list[int], inter: list[int], int
 
     def norm(x: Tensor, name: str) -> Tensor:
         centred = x - x.mean(-1, keepdim=True)
-        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w[f"{name}.weight"] + w[f"{name}.bias"]
+        return (
+            centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * w[f"{name}.weight"] + w[f"{name}.bias"]
+        )
 
     def linear(x: Tensor, name: str) -> Tensor:
         return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
@@ -125,7 +127,9 @@ def test_what_is_no_glm_is_refused(model: GLM, tmp_path: Path):
     weights = dict(model.state_dict())
     weights["transformer.position_embeddings.weight"] = torch.zeros(16, 24)
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(ConfigError, match=r"position_embeddings.weight should have shape \(17, 24\) and has \(16, 24\)"):
+    with pytest.raises(
+        ConfigError, match=r"position_embeddings.weight should have shape \(17, 24\) and has \(16, 24\)"
+    ):
         load_glm(tmp_path)
     assert our_name("module.transformer.final_layernorm.bias") == "transformer.final_layernorm.bias"
     with pytest.raises(ConfigError, match="5 heads do not divide"):

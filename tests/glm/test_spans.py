@@ -62,7 +62,7 @@ def test_spans_are_whole_units_in_order_and_apart(document, seed: int, levels: t
 def test_enough_is_blanked_and_not_much_more(n: int, seed: int):
     spans = sample_spans(np.arange(n + 1), np.random.default_rng(seed), 0.15, 3.0)
     blanked = int((spans[:, 1] - spans[:, 0]).sum())
-    last = max(int((b - a)) for a, b in spans)
+    last = max(int(b - a) for a, b in spans)
     assert 0.15 * n <= blanked < 0.15 * n + last
 
 

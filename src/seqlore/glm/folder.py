@@ -46,5 +46,7 @@ def saved_glm(state: dict[str, Tensor]) -> tuple[GLM, Tokenizer, list[Text]]:
     body.load_state_dict(weights, assign=True)
     tokenizer = Tokenizer.from_str(_text(state["tokenizer"]))
     tokenizer.encode_special_tokens = True
-    users = [tuple(Entity(p[0]) if isinstance(p, list) else p for p in user) for user in json.loads(_text(state["users"]))]
+    users = [
+        tuple(Entity(p[0]) if isinstance(p, list) else p for p in user) for user in json.loads(_text(state["users"]))
+    ]
     return body, tokenizer, users

@@ -196,7 +196,9 @@ class GLM(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         head = {"model_type": "glm", "block_position_encoding": True, **self.config.model_dump()}
         (folder / "config.json").write_text(json.dumps(head, indent=2) + "\n")
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors"
+        )
         return folder
 
 

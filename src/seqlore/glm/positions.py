@@ -112,7 +112,9 @@ class Automaton:
         for t in range(int(lengths.max(initial=0))):
             n = int(np.searchsorted(-lengths, -t))  # those that are longer than t stand first
             at = starts[:n] + t
-            state = self.step(State(state.intra[:n], state.node[:n]), torch.from_numpy(texts.items[at].astype(np.int64)))
+            state = self.step(
+                State(state.intra[:n], state.node[:n]), torch.from_numpy(texts.items[at].astype(np.int64))
+            )
             out[at] = state.intra.numpy()
         return out
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from seqlore.config import Config
 from seqlore.data import Split
 from seqlore.errors import DataError
 from seqlore.glm.blanks import Blanked, Documents, Spans, blank

@@ -252,7 +252,7 @@ class RecSysLLM(Recommender):
         return found.lists
 
     def log_likelihoods(self, histories: Sequences, candidates: NDArray[np.integer] | None = None) -> Tensor:
-        """Exact log-probabilities of items as next titles, float32 [n, size]; −∞ outside ``candidates`` ([c], [n, c])."""
+        """Exact log-probabilities of items as next titles, [n, size]; −∞ outside ``candidates`` ([c] or [n, c])."""
         asked, size = self._histories.questions(histories), self.catalog.size
         return item_scores(self._glm, asked, self._trie, self._automaton, size=size, candidates=candidates)
 

@@ -9,7 +9,7 @@ a case ends when no open prefix can still overtake the pool. The beams of a case
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ class Decoded:
 @torch.inference_mode()
 def beam_search(
     model: Any,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Any],
     trie: Trie,
     k: int,
     *,
@@ -86,6 +86,7 @@ def beam_search(
     candidates: NDArray[np.integer] | None = None,
     normalise: Normalise = "vocabulary",
     batch_tokens: int | None = None,
+    grow: Callable[[Any, Sequence[Any]], Any] = Tree,
 ) -> Decoded:
     """The k most probable items after each prompt.
 
@@ -98,6 +99,7 @@ def beam_search(
         beams: open prefixes kept of each case. With as many as the trie is wide the list is that of exhaustive scoring.
         candidates: dense indices, [c] for all prompts or [n, c] for each; 0 pads. batch_tokens: cached positions at a
             time; None = by device.
+        grow: (model, prompts) → what stands in for :class:`Tree`, for models and prompts of another kind.
 
     Raises: ConfigError: a prompt is empty, or beams or k is not positive.
     """
@@ -110,7 +112,7 @@ def beam_search(
     for rows in together(lengths, beams, min(trie.depth, TYPICAL), model.device, batch_tokens):
         mine = candidates if candidates is None or candidates.ndim == 1 else candidates[rows]
         room = _Room(trie, len(rows), None if seen is None else seen.take(rows), mine)
-        tree = Tree(model, [prompts[i] for i in rows.tolist()])
+        tree = grow(model, [prompts[i] for i in rows.tolist()])
         search = _Search(tree, trie, room, len(rows), k, beams, normalise)
         search.run()
         items[rows], scores[rows] = search.pool_items.cpu().numpy(), search.pool_scores.cpu().numpy()
@@ -122,7 +124,7 @@ def beam_search(
 class _Search:
     """The search of n cases together, with at most W beams of each at a time."""
 
-    def __init__(self, tree: Tree, trie: Trie, room: _Room, n: int, k: int, beams: int, normalise: Normalise) -> None:
+    def __init__(self, tree: Any, trie: Trie, room: _Room, n: int, k: int, beams: int, normalise: Normalise) -> None:
         device = trie.edges.device
         self.tree, self.trie, self.room, self.k, self.beams = tree, trie, room, k, beams
         self.normalise: Normalise = normalise

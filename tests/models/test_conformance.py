@@ -33,6 +33,24 @@ SETTINGS: dict[str, dict] = {
     "SASRec": TINY_NET,
     "GRU4Rec": TINY_NET,
     "BERT4Rec": {**TINY_NET, "epochs": 60, "maskings": 3, "dropout": 0.1, "learning_rate": 0.01},
+    "NARM": TINY_NET,
+    "STAMP": TINY_NET,
+    "HGN": TINY_NET,
+    "Caser": {
+        **TINY_NET,
+        "embedding_size": 32,
+        "epochs": 20,
+        "learning_rate": 0.005,
+        "batch_tokens": 128,
+        "stranger_share": 0.5,
+    },
+    "FDSA": {**TINY_NET, "epochs": 40, "attributes": ["title"]},
+    "S3Rec": {**TINY_NET, "epochs": 40, "attributes": ["title"], "pretrain_epochs": 5},
+    "LRURec": {**TINY_NET, "epochs": 40},
+    "BSARec": {**TINY_NET, "epochs": 30},
+    "eSASRec": {**TINY_NET, "epochs": 40},
+    "CL4SRec": {**TINY_NET, "epochs": 40},
+    "ICLRec": {**TINY_NET, "epochs": 40, "intents": 5},
     "Blend": {"models": [{"model": "Markov", "weight": 0.7}, {"model": "MostPopular", "weight": 0.3}]},
     "TwoStage": {
         "retriever": {"model": "Markov"},
@@ -69,6 +87,18 @@ SETTINGS["LLMSeqPrompt"] = {
     "batch_tokens": 1024,
     "temperature": 0.7,
     "samples": 10,
+}
+SETTINGS["RecSysLLM"] = {
+    "start": "random",
+    "pretraining": {"shape": "nano", "vocabulary": 300, "context": 64},
+    "max_items": 1,
+    "masked": 0.0,
+    "rolling": 1.0,
+    "windows": {"shares": (1, 0, 0)},
+    "learning_rate": 0.003,
+    "warmup_steps": 20,
+    "batch_tokens": 256,
+    "epochs": 14,
 }
 #: Models that need a language model get a tiny one from a fixture; the setting that names it.
 BODIED = {"ReLRec": "backbone", "E4SRec": "backbone", "LLMSeqPrompt": "base_model"}

@@ -198,7 +198,7 @@ class NetRecommender(ScoringRecommender):
         """The same, or placeholders of the same shape, from a saved state."""
         return {}
 
-    def before_epoch(self, train: Sequences, epoch: int) -> None:  # noqa: B027 (most nets do the same in each)
+    def before_epoch(self, train: Sequences, epoch: int) -> None:
         """Called before each epoch with what the net learns from."""
 
     def training_sequences(self, split: Split) -> Sequences:

@@ -61,13 +61,16 @@ class SASRecNet(SequenceNet):
 
     def hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, d]. Pads stand on the right, where a causal net's real positions never look."""
-        x = self.items(items)
+        return self.states(self.items(items), lengths)
+
+    def states(self, x: Tensor, lengths: Tensor, *, causal: bool = True, keys: Tensor | None = None) -> Tensor:
+        """Vectors [B, T, d] of events → states [B, T, d]; ``keys``: bool [B, T], what may be read (None = all)."""
         if self.position is not None:
             back = lengths if self.config.position == "end" else None
-            x = x + self.position(positions(items.shape[1], back, self.config.max_length, device=items.device))
+            x = x + self.position(positions(x.shape[1], back, self.config.max_length, device=x.device))
         x = self.dropout(self.input_norm(x))
         for block in self.blocks:
-            x = block(x, causal=True)
+            x = block(x, causal=causal, keys=keys)
         return self.output_norm(x)
 
     def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:

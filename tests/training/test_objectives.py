@@ -58,6 +58,36 @@ def test_sampled_softmax_by_hand():
     assert loss.item() == pytest.approx(-math.log(6 / (6 + 4)), abs=1e-6)
 
 
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_sampled_softmax_has_the_value_and_gradients_of_its_formula(with_bias, monkeypatch):
+    monkeypatch.setattr("seqlore.training.objectives.CPU_BLOCK", 16 * 8)  # several blocks, the last one short
+    g = torch.Generator().manual_seed(3)
+    hidden, table = torch.randn(41, 6, generator=g), torch.randn(10, 6, generator=g)
+    bias = torch.randn(10, generator=g) if with_bias else None
+    targets, sampled = torch.randint(1, 10, (41,), generator=g), torch.tensor([4, 2, 4, 9, 9, 9, 1])
+    log_q = torch.rand(10, generator=g).log()
+    weight = torch.tensor(2.5)  # the gradient that comes from above
+
+    def written_out(h, t, b):
+        own, others = (h * t[targets]).sum(1), h @ t[sampled].T - log_q[sampled] - math.log(7)
+        if b is not None:
+            own, others = own + b[targets], others + b[sampled]
+        others = others.masked_fill(targets[:, None] == sampled, -torch.inf)
+        return -own.sub(torch.cat([own[:, None], others], 1).logsumexp(1)).mean()
+
+    def ours(h, t, b):
+        return sampled_softmax(h, t[targets], targets, t[sampled], sampled, log_q, b)
+
+    results = []
+    for loss in (written_out, ours):
+        leaves = [x.clone().requires_grad_() for x in (hidden, table, bias) if x is not None]
+        value = loss(*leaves, *([] if with_bias else [None]))
+        (value * weight).backward()
+        results.append([value.detach(), *(x.grad for x in leaves)])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("power", [0.0, 1.0])
 def test_sampled_softmax_approaches_the_full_one(power: float):
     hidden, table, bias, targets = (t.float() if t.is_floating_point() else t for t in world(m=5, n=8))

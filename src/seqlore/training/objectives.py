@@ -101,13 +101,81 @@ def sampled_softmax(
         hidden: [M, d]. positive: [M, d], vectors of ``targets`` [M]. negative: [S, d], vectors of ``sampled`` [S],
             drawn with replacement from q. log_q: [N + 1], log q of each item. bias: [N + 1] or None.
     """
-    own = (hidden * positive).sum(1)
     offset = -log_q[sampled] - math.log(len(sampled))
-    if bias is not None:
-        own, offset = own + bias[targets], offset + bias[sampled]
-    others = torch.addmm(offset, hidden, negative.T)  # [M, S]
-    others = others.masked_fill(targets[:, None] == sampled, -torch.inf)
-    return (torch.logaddexp(own, others.logsumexp(1)) - own).mean()
+    if bias is None:
+        return _SampledCrossEntropy.apply(hidden, positive, None, targets, negative, offset, sampled)
+    return _SampledCrossEntropy.apply(
+        hidden, positive, bias[targets], targets, negative, offset + bias[sampled], sampled
+    )
+
+
+def _hits(targets: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, columns), rows ascending, where a draw is the target of the row: few, so no [M, S] comparison is made."""
+    order = sampled.argsort()
+    ranked = sampled[order]
+    first = torch.searchsorted(ranked, targets)
+    count = torch.searchsorted(ranked, targets, right=True) - first
+    rows = torch.repeat_interleave(count)
+    within = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]
+    return rows, order[first[rows] + within]
+
+
+class _SampledCrossEntropy(torch.autograd.Function):
+    """Mean of −log softmax over the own class, in the last column, and S draws; gradients made as above."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        positive: Tensor,
+        own_bias: Tensor | None,
+        targets: Tensor,
+        negative: Tensor,
+        offset: Tensor,
+        sampled: Tensor,
+    ) -> Tensor:
+        m, s = len(hidden), len(sampled)
+        rows = max(16, min(m, (CPU_BLOCK if hidden.device.type == "cpu" else GPU_BLOCK) // (s + 1)))
+        kind, dtype = hidden.device.type, hidden.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        states, own, others = hidden.to(dtype), positive.to(dtype), negative.to(dtype)
+        grad_hidden, grad_own = torch.empty_like(hidden), torch.empty_like(positive)
+        grad_others, grad_offset = torch.zeros_like(negative), torch.zeros_like(offset)
+        grad_bias = None if own_bias is None else torch.empty_like(own_bias)
+        logits_buffer = torch.empty(min(rows, m), s + 1, dtype=dtype, device=hidden.device)
+        share_buffer = torch.empty_like(logits_buffer)
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        hit_rows, hit_columns = _hits(targets, sampled)
+        for start in range(0, m, rows):
+            part = slice(start, start + rows)
+            h, p = states[part], own[part]
+            logits, share = logits_buffer[: len(h)], share_buffer[: len(h)]
+            torch.addmm(offset.to(dtype), h, others.T, out=logits[:, :s])
+            logits[:, s] = torch.linalg.vecdot(h, p)
+            if own_bias is not None:
+                logits[:, s] += own_bias[part]
+            here = (hit_rows >= start) & (hit_rows < start + len(h))
+            logits[hit_rows[here] - start, hit_columns[here]] = -torch.inf
+            torch.softmax(logits, 1, out=share)
+            drawn, target = share[:, :s], share[:, s:]
+            loss -= target.float().clamp_min(1e-38).log().sum()
+            target -= 1  # softmax − one-hot, as above
+            grad_hidden[part] = torch.mm(drawn, others).addcmul_(target, p)
+            grad_own[part] = target * h
+            grad_others += torch.mm(drawn.T, h)
+            grad_offset += drawn.sum(0)
+            if grad_bias is not None:
+                grad_bias[part] = target[:, 0]
+        ctx.save_for_backward(grad_hidden, grad_own, grad_bias, grad_others, grad_offset)
+        ctx.count = m
+        return loss / m
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grads[0] / ctx.count
+        hidden, own, bias, others, offset = (g if g is None else g * scale for g in ctx.saved_tensors)
+        return hidden, own, bias, None, others, offset, None
 
 
 def binary(

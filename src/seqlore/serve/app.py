@@ -30,7 +30,8 @@ from seqlore.version import __version__
 
 PAGE = Path(__file__).parent / "page"
 #: The page's files, by the path under which they are served; no other file is.
-FILES = {"/": "index.html"} | {f"/page/{name}": name for name in ("page.js", "dom.js", "views.js", "page.css")}
+NAMES = ("page.js", "dom.js", "picker.js", "recommend.js", "views.js", "page.css", "icon.svg")
+FILES = {"/": "index.html"} | {f"/page/{name}": name for name in NAMES}
 
 logger = logging.getLogger("seqlore.serve")
 

@@ -73,7 +73,11 @@ def _source(model: Model) -> TextSource | None:
         return model.config.text if model.config.reduce is None else None
     if isinstance(model, NetRecommender):
         init = model.config.item_init
-        return init if init is not None and init.mode == "frozen" and not init.permute else None
+        if init is None or init.mode != "frozen" or init.permute:
+            return None
+        # A net with other rows for items has learned something of each that a new one lacks.
+        of_items = {name for name, tensor in model.state().items() if tensor.ndim and len(tensor) == model.catalog.size}
+        return init if of_items <= {"items.text", "counts", "log_q", "bias"} else None
     return None
 
 

@@ -44,4 +44,5 @@ def occlusion(model: Model, history: NDArray[np.int32], user: int, items: NDArra
     scores = np.zeros((len(asked), int(items.max()) + 1), np.float32)  # what is not listed has nothing: 0
     rows, columns = np.nonzero(lists.items)
     scores[rows, lists.items[rows, columns]] = lists.scores[rows, columns]
+    scores[asked.lengths == 0] = 0  # what is popular answers an empty history, on a scale of its own
     return (scores[:1] - scores[1:])[:, items].T

@@ -131,15 +131,15 @@ def make(
     if as_json:
         print_json(result)
     else:
-        _say_made(result, lore.frame["kind"].first())
+        _say_made(result)
     if result["failed"]:
         raise typer.Exit(1)
 
 
-def _say_made(result: dict[str, Any], kind: str | None) -> None:
+def _say_made(result: dict[str, Any]) -> None:
     """What was made, in sentences; what went wrong on stderr."""
     typer.echo(
-        f"{result['texts']:,} texts about {result['subjects']:,} {kind or 'subject'}s: {result['asked']:,} answers "
+        f"{result['texts']:,} texts about {result['subjects']:,} {result['task'].split('-')[0]}s: {result['asked']:,} answers "
         f"asked for ({_money(result['cost'])}), the others were in the store; {result['seconds']:.1f} s"
         f" → {result['out']}"
     )

@@ -138,9 +138,10 @@ def make(
 
 def _say_made(result: dict[str, Any]) -> None:
     """What was made, in sentences; what went wrong on stderr."""
+    kind, _, _ = result["task"].partition("-")
     typer.echo(
-        f"{result['texts']:,} texts about {result['subjects']:,} {result['task'].split('-')[0]}s: {result['asked']:,} answers "
-        f"asked for ({_money(result['cost'])}), the others were in the store; {result['seconds']:.1f} s"
+        f"{result['texts']:,} texts about {result['subjects']:,} {kind}s: {result['asked']:,} answers asked for "
+        f"({_money(result['cost'])}), the others were in the store; {result['seconds']:.1f} s"
         f" → {result['out']}"
     )
     if result["cut"]:

@@ -71,11 +71,15 @@ class HistoryWriter:
                 f"user of {told}: lower title_words, or take a body with a longer context"
             )
 
-    def fitted(self, sequences: Sequences) -> Sequences:
-        """Each cut to its latest items that have a title and room (possibly none)."""
-        told = sequences.where(self.named[sequences.items]).last(self.max_items)
+    def fitted(self, sequences: Sequences, examples: bool = False) -> Sequences:
+        """Each cut to its latest items that have a title and room (possibly none).
+
+        Args: examples: the last item is not told but to be written, so it takes no room.
+        """
+        told = sequences.where(self.named[sequences.items]).last(self.max_items + examples)
         costs = np.r_[0, np.cumsum(self._costs[told.items])]
-        spent = np.repeat(costs[told.offsets[1:]], told.lengths) - costs[:-1]  # by an item and all that are later
+        ends = told.offsets[1:] - (examples & (told.lengths > 0))
+        spent = np.repeat(costs[ends], told.lengths) - costs[:-1]  # by an item and all that are told later
         return told.where(spent <= self.room)
 
     def questions(self, histories: Sequences) -> list[Question]:
@@ -96,7 +100,7 @@ class HistoryWriter:
     def cases(self, cases: Cases) -> Blanked:
         """Held-out next titles; of targets that can be named, after histories that can be told."""
         joined = cases.take(self.named[cases.targets]).joined()
-        told = self.fitted(joined)
+        told = self.fitted(joined, examples=True)
         return self.next_titles(told.take(told.lengths >= 2), np.ones(int((told.lengths >= 2).sum()), np.int64))
 
     def _user(self, user: int) -> Text:
@@ -166,9 +170,10 @@ class Curriculum:
             part = self.train.take(rows[index])
             ends = part.offsets[1:]
             # A history that is too long to be told ends at another of its events each time.
-            over = np.maximum(part.lengths - self.histories.max_items, 0)
+            over = np.maximum(part.lengths - self.histories.max_items - 1, 0)
             part = part.slice(part.offsets[:-1], ends - np.floor(rng.random(len(part)) * (over + 1)).astype(np.int64))
-            part = self.histories.fitted(windowed(part, draw_terms(len(part), rng, self.windows), self.windows))
+            part = windowed(part, draw_terms(len(part), rng, self.windows), self.windows)
+            part = self.histories.fitted(part, examples=True)
             blanks = np.where(asked[index], learned_blanks(part.lengths, rng, self.rolling), 0)
             keep = part.lengths >= np.where(blanks > 0, 2, 1)
             return self.histories.mixed(part.take(keep), blanks[keep], self.masks, rng)

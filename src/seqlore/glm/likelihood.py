@@ -22,7 +22,7 @@ from seqlore.language.trie import Trie
 TITLES, TOGETHER = 256, 8
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def item_scores(
     body: Any,
     asked: Sequence[Question],

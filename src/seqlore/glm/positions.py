@@ -104,7 +104,7 @@ class Automaton:
         return State(intra, torch.where(goes_on >= 0, goes_on, begins).masked_fill(anew, STARTED))
 
     def walk(self, texts: Sequences) -> NDArray[np.int64]:
-        """Ids of ragged texts, flat: a step for all of them at once. Each begins behind a start mark, which it lacks."""
+        """Ids of ragged texts, flat; each begins behind a start mark, which it lacks. A step is one for all of them."""
         out = np.zeros(len(texts.items), np.int64)
         order = np.argsort(-texts.lengths, kind="stable")
         starts, lengths = texts.offsets[:-1][order], texts.lengths[order]

@@ -1,8 +1,8 @@
 """RecSysLLM: a GLM, tuned to read items and attributes as entities, recommends by writing the next title.
 
-Chu et al., "Leveraging Large Language Models for Pre-trained Recommender Systems", 2023 (arXiv 2308.10837): entity-aware
-masks, blanks in chronological order, entity positions, and their automaton when the model writes. The history is text
-with a mask where the next title belongs; what may be written is the catalogue's trie, less what was seen.
+Chu et al., "Leveraging Large Language Models for Pre-trained Recommender Systems", 2023 (arXiv 2308.10837): masks of
+whole entities, blanks in chronological order, entity positions, and their automaton when the model writes. The history
+is text with a mask where the next title belongs; what may be written is the catalogue's trie, less what was seen.
 
 Differs: any GLM in a folder stands in place of GLM-10B, and where none is named a small one is first pretrained on the
 texts of the training part; a tail of titles is learned in one pass, each in a blank of its own (``rolling``); an empty

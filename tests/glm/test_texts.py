@@ -1,0 +1,153 @@
+"""Texts and their tokens: entities have one form, sentences end where they end, and questions are examples unfilled."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from seqlore.data import Sequences
+from seqlore.errors import ConfigError
+from seqlore.glm.histories import history_text, learned_blanks, question, user_texts
+from seqlore.glm.learning import HistoryWriter
+from seqlore.glm.marks import LEVELS, Marks, make_tokenizer
+from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
+from seqlore.glm.spans import sentence_edges
+from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
+from seqlore.language.trie import title_trie
+from toys import make_split
+
+SOAP, MINT = Entity("Dr. Rose's Soap! No. 5", 1), Entity("Mint Oil", 2)
+
+
+@pytest.fixture(scope="module")
+def writer() -> Writer:
+    return Writer(make_tokenizer(["Chose Mint Oil, Dr. Rose's Soap! No. 5, the end. User: gender female."] * 3, 400))
+
+
+def spelled(writer: Writer, text: Text) -> tuple[str, list[str]]:
+    """(the document as words, the contents of its blanks)."""
+    documents, spans = writer.write([text])
+    decode = writer.tokenizer.decode
+    return decode(documents.tokens.tolist()), [
+        decode(documents.tokens[a:b].tolist()) for a, b in zip(spans.start, spans.stop, strict=True)
+    ]
+
+
+def test_marks_are_no_words(writer: Writer):
+    marks = Marks.of(writer.tokenizer)
+    assert len({marks.pad, marks.start, marks.end, marks.mask, marks.smask, marks.gmask, marks.cls}) == 7
+    tokens, _ = writer.plain("Say [MASK] or <s>.")
+    assert not set(tokens.tolist()) & {marks.mask, marks.start}
+    assert writer.tokenizer.decode(tokens.tolist()) == "Say [MASK] or <s>."
+    from tokenizers import Tokenizer, models
+
+    with pytest.raises(ConfigError, match=r"no token <s> or <\|startofpiece\|>"):
+        Marks.of(Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>")))
+
+
+def test_an_entity_has_the_same_tokens_wherever_it_stands(writer: Writer):
+    alone = writer.entity(SOAP.text).tolist()
+    texts: list[Text] = [
+        (SOAP, "!"),
+        ("Chose", SOAP, ", then"),
+        ("Chose ", SOAP),
+        ("x", Blank((SOAP, ", and", MINT)), "."),
+        (Entity("  Dr. Rose's \n Soap!   No. 5"),),
+    ]
+    documents, spans = writer.write(texts)
+    for i in range(len(texts)):
+        part = slice(documents.offsets[i], documents.offsets[i + 1])
+        assert documents.tokens[part][documents.entity[part] == 1].tolist() == alone
+    assert spelled(writer, ("Chose ", SOAP, ", ", MINT, ".")) == (" ".join(["Chose", f"{SOAP.text},", "Mint Oil."]), [])
+    assert len(spans.start) == 1
+
+
+def test_the_trie_and_the_target_have_the_same_tokens(writer: Writer):
+    marks = writer.marks
+    trie = title_trie([SOAP.text, MINT.text], writer.entities, writer.size, end=marks.end).trie
+    documents, spans = writer.write([Example.of(("What next?",), (MINT,)).text])
+    node = np.int64(0)
+    import torch
+
+    for token in [*documents.tokens[spans.start[0] : spans.stop[0]].tolist(), marks.end]:
+        node = trie.step(torch.tensor([node]), torch.tensor([token]))[0]
+        assert node > 0
+    assert trie.items[trie.items_at(node[None])[1]].tolist() == [2]
+
+
+def test_sentences_do_not_end_within_titles(writer: Writer):
+    text = ("Hello there. Chose ", SOAP, ", ", SOAP, ". Why? Because.")
+    documents, _ = writer.write([text])
+    edges = sentence_edges(documents.ends)
+    decode = writer.tokenizer.decode
+    found = [decode(documents.tokens[a:b].tolist()) for a, b in pairwise(edges)]
+    assert found == ["Hello there.", f" Chose {SOAP.text}, {SOAP.text}.", " Why?", " Because."]
+    as_plain, _ = writer.write([("Hello there. Chose " + SOAP.text + ".",)])
+    assert len(sentence_edges(as_plain.ends)) - 1 > 3
+
+
+def test_plain_words_in_a_blank_begin_with_a_blank(writer: Writer):
+    assert spelled(writer, Example.of(("Stars: ",), ("five",)).text) == ("Stars: five", [" five"])
+    assert spelled(writer, Example.of(("Stars:",), (" five",)).text) == ("Stars: five", [" five"])
+
+
+def test_a_question_is_its_example_with_nothing_in_the_blanks():
+    example = Example(("Chose ", Blank((SOAP,)), ", ", Blank((MINT, "!"), "gmask"), "."), "sequential")
+    assert example.question == ("Chose ", Blank(), ", ", Blank((), "gmask"), ".")
+    text = history_text([SOAP, MINT, SOAP], blanks=2)
+    assert text == ["Chose ", SOAP, ", ", Blank((MINT,)), ", ", Blank((SOAP,)), "."]
+    asked = question(("User.",), [SOAP, MINT])
+    assert asked == ("User.", "Chose ", SOAP, ", ", MINT, ", ", Blank(), ".")
+    assert asked == Example(("User.", *history_text([SOAP, MINT, SOAP], blanks=1))).question
+    kinds = history_text([SOAP, MINT], ["paid", "searched"])
+    assert kinds == ["Paid ", SOAP, ", searched ", MINT, "."]
+
+
+def test_levels_of_blanks(writer: Writer):
+    _, spans = writer.write([("a",), (Blank(("b",), "gmask"), "c", Blank(("d",), "smask"))])
+    assert spans.document.tolist() == [1, 1]
+    assert [LEVELS[i] for i in spans.level] == ["gmask", "smask"]
+    documents, spans = writer.write([(), ("",)])
+    assert (documents.lengths.tolist(), len(spans.start)) == ([0, 0], 0)
+
+
+def test_users_are_told_by_their_features():
+    import polars as pl
+
+    split = make_split({"ann": ["a", "b"], "bob": ["b", "a"]}, {"a": "A", "b": "B"})
+    frame = pl.DataFrame({"user_id": ["bob", "ann"], "age_group": [25, None], "gender": ["M", "F"]})
+    object.__setattr__(split.dataset, "users", frame)
+    told = user_texts(split)
+    ann, bob = split.users.index(["ann", "bob"]).tolist()
+    assert told[0] == ()
+    assert told[ann] == ("User: gender ", Entity("F"), ". ")
+    assert told[bob] == ("User: age group ", Entity("25"), ", gender ", Entity("M"), ". ")
+    assert user_texts(split, ["gender"])[bob] == ("User: gender ", Entity("M"), ". ")
+
+
+def test_histories_are_fitted_to_what_the_body_reads(writer: Writer):
+    titles = ["", "Mint Oil", "", "Rose", SOAP.text]
+    rule = Automaton(
+        entity_trie([writer.entity(t).tolist() for t in titles], 400), writer.marks.start, PositionConfig()
+    )
+    cost = [len(writer.entity(t)) for t in titles]
+    longest = 8 + cost[4] + 2 + cost[3] + 2
+    told = HistoryWriter(writer, titles, [], rule, longest=longest, max_items=3)
+    histories = Sequences.from_lists([[1, 2, 3, 4], [2], [1, 1, 1, 1, 3]])
+    fitted = told.fitted(histories)
+    assert [row.tolist() for row in fitted][:2] == [[3, 4], []]
+    assert [row.tolist() for row in fitted][2][-1] == 3
+    assert all(len(q.ids) <= longest for q in told.questions(histories))
+    with pytest.raises(ConfigError, match="has no room for a title"):
+        HistoryWriter(writer, titles, [], rule, longest=8 + cost[4] + 1, max_items=3)
+
+
+def test_how_many_titles_are_asked_for():
+    lengths = np.full(4000, 5)
+    rng = np.random.default_rng(0)
+    assert set(learned_blanks(lengths, rng, 0.0).tolist()) == {1}
+    whole = np.bincount(learned_blanks(lengths, rng, 1.0), minlength=6) / 4000
+    np.testing.assert_allclose(whole, [0, 0.25, 0.25, 0.25, 0.25, 0], atol=0.03)
+    assert learned_blanks(np.array([1, 2]), rng, 1.0).tolist() == [1, 1]

@@ -175,6 +175,39 @@ def test_the_settings_of_a_split_are_found_again(settings: dict) -> None:
     assert again.test.targets.tolist() == split.test.targets.tolist()
 
 
+def test_defaults_stand_under_the_settings_of_every_row_of_a_class(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(
+        """
+        [dataset.simulate]
+        users = 50
+        [defaults.LLM2SASRec]
+        epochs = 3
+        item_init = { fields = ["title"], reduce = "pca" }
+        [[models]]
+        model = "LLM2SASRec"
+        [[models]]
+        label = "b"
+        model = "LLM2SASRec"
+        [models.settings]
+        item_init = { reduce = "whiten" }
+        [[models]]
+        model = "SASRec"
+        """
+    )
+    recipe = Recipe.load(path, ["defaults.LLM2SASRec.layers=1"])
+    assert recipe.models[0].settings == {
+        "epochs": 3,
+        "layers": 1,
+        "item_init": {"fields": ["title"], "reduce": "pca"},
+    }
+    assert recipe.models[1].settings["item_init"] == {"fields": ["title"], "reduce": "whiten"}
+    assert recipe.models[2].settings == {}
+    assert tomllib.loads(recipe.to_toml())["models"][1]["settings"]["epochs"] == 3  # written into the rows
+    with pytest.raises(ConfigError, match=r"defaults.SASRek: no row has this model; did you mean 'SASRec'\?"):
+        Recipe.load(path, ["defaults.SASRek.layers=1"])
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.toml")), ids=lambda p: p.name)
 def test_the_recipes_of_the_repository_are_valid(path: Path) -> None:
     if "backbones" in tomllib.loads(path.read_text(encoding="utf-8")):  # for `seqlore rerank`

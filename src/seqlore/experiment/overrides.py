@@ -1,4 +1,4 @@
-"""``--set path.to.key=value``: changes to the settings of a recipe before they are validated."""
+"""What changes the settings of a recipe before they are validated: ``--set path.to.key=value``, tables over tables."""
 
 from __future__ import annotations
 
@@ -65,3 +65,13 @@ def _row(rows: list[Any], step: str, assignment: str) -> Any:
     if step not in names:
         raise ConfigError(f"--set {assignment}: there is no row {step!r}{nearest(step, names)}")
     return names[step]
+
+
+def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Later tables over earlier ones, tables within tables alike."""
+    out: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+            out[key] = merged(out[key], value) if both else value
+    return out

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from seqlore.config import Config, nearest
 from seqlore.errors import ConfigError
 from seqlore.evaluation import parse_metric
-from seqlore.experiment.overrides import apply
+from seqlore.experiment.overrides import apply, merged
 from seqlore.experiment.recipe import DatasetSettings
 from seqlore.experiment.split import SplitSettings
 from seqlore.recommender import model_class
@@ -179,13 +179,3 @@ class PairRecipe(Config):
     def to_toml(self) -> str:
         """The recipe as it was understood."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
-
-def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Later tables over earlier ones, tables within tables alike."""
-    out: dict[str, Any] = {}
-    for table in tables:
-        for key, value in table.items():
-            both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-            out[key] = merged(out[key], value) if both else value
-    return out

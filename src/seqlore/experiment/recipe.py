@@ -15,7 +15,7 @@ from seqlore.config import Config, nearest
 from seqlore.data.simulate import ShopConfig
 from seqlore.errors import ConfigError
 from seqlore.evaluation import parse_metric
-from seqlore.experiment.overrides import apply
+from seqlore.experiment.overrides import apply, merged
 from seqlore.experiment.split import SplitSettings
 from seqlore.recommender import Recommender, model_class
 
@@ -142,10 +142,24 @@ class Recipe(Config):
     split: SplitSettings = SplitSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
+    #: ``[defaults.CLASS]``: settings of every row of that class. The row's own stand over them, table within table.
+    defaults: dict[str, dict[str, Any]] = Field(default_factory=dict, exclude=True)
     #: Where the ``published`` figures of the rows come from.
     published_source: str = ""
     #: Fit the winner once more on all interactions, held-out ones included, for use.
     refit_winner: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_defaults_into_rows(cls, given: Any) -> Any:
+        match given:
+            case {"defaults": {**defaults}, "models": [*rows]}:
+                classes = [row.get("model") for row in rows if isinstance(row, Mapping)]
+                for name in defaults:
+                    if name not in classes:
+                        raise ValueError(f"defaults.{name}: no row has this model{nearest(name, classes)}")
+                return {**given, "models": [_over(defaults, row) for row in rows]}
+        return given
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
@@ -213,6 +227,12 @@ class Recipe(Config):
             out["seeds"] = list(self.seeds_of(entry))
             out["settings"] = {k: v for k, v in entry.config.model_dump(mode="json").items() if k != "seed"}
         return tomli_w.dumps(_without_none(whole))
+
+
+def _over(defaults: Mapping[str, Any], row: Any) -> Any:
+    if not isinstance(row, Mapping) or row.get("model") not in defaults:
+        return row
+    return {**row, "settings": merged(defaults[row["model"]], row.get("settings", {}))}
 
 
 def _without_none(value: Any) -> Any:

@@ -172,6 +172,10 @@ class GLM(nn.Module):
         """Largest position id."""
         return self.config.max_sequence_length
 
+    def new_cache(self) -> Cache:
+        """An empty one."""
+        return Cache()
+
     def forward(self, ids: Tensor, inter: Tensor, intra: Tensor, sight: Tensor, cache: Cache | None = None) -> Tensor:
         """Hidden states [B, T, d].
 
@@ -189,6 +193,15 @@ class GLM(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, d] → […, vocab_size]."""
         return F.linear(hidden, self.word_embeddings.weight)
+
+    def head(self) -> str:
+        """What must be known to build it again, as JSON."""
+        return self.config.model_dump_json()
+
+    @classmethod
+    def from_head(cls, head: str) -> GLM:
+        """The same with random weights."""
+        return cls(GLMConfig(**json.loads(head)))
 
     def save(self, folder: str | Path) -> Path:
         """Write ``config.json`` and ``model.safetensors``; returns the folder."""

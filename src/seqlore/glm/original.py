@@ -27,6 +27,12 @@ def our_name(name: str) -> str:
     return name
 
 
+def is_glm(folder: str | Path) -> bool:
+    """Whether ``config.json`` names a GLM, or is missing, so that :func:`load_glm` tells what is wrong."""
+    path = Path(folder).expanduser() / "config.json"
+    return not path.is_file() or json.loads(path.read_text()).get("model_type", "glm") == "glm"
+
+
 def load_glm(folder: str | Path) -> GLM:
     """A GLM, on the CPU, in eval mode.
 

@@ -24,14 +24,16 @@ from torch import Tensor
 
 from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
+from seqlore.errors import ConfigError
 from seqlore.evaluation import metrics
-from seqlore.glm.folder import glm_state, saved_glm
+from seqlore.glm.causal import load_causal
+from seqlore.glm.folder import body_state, saved_body
 from seqlore.glm.histories import user_texts
 from seqlore.glm.learning import Curriculum, HistoryWriter
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
 from seqlore.glm.model import GLM
-from seqlore.glm.original import load_glm
+from seqlore.glm.original import is_glm, load_glm
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
 from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
 from seqlore.glm.spans import MaskConfig
@@ -53,7 +55,9 @@ class RecSysLLMConfig(TrainConfig):
     """Settings of RecSysLLM. Those of training are the tuning's."""
 
     base_model: str | None = Field(
-        None, description="Folder of a GLM, ours or an original checkpoint; None = one of the data's own."
+        None,
+        description="Folder of a GLM, ours or an original checkpoint, or of another causal model, which then gets the "
+        "mechanism as an addition; None = a GLM of the data's own.",
     )
     pretraining: GLMPretrainConfig = Field(
         default_factory=GLMPretrainConfig, description="Shape and pretraining of that one."
@@ -128,7 +132,7 @@ class RecSysLLM(Recommender):
         body.requires_grad_(False).eval()
         self._place()
 
-    def _body(self, split: Split, titles: list[str], home: Path, progress: Progress | None) -> tuple[GLM, Writer]:
+    def _body(self, split: Split, titles: list[str], home: Path, progress: Progress | None) -> tuple[Any, Writer]:
         """The body to tune and its tokenizer; one of the data's own is pretrained in ``home``, or taken up there."""
         config = self.config
         torch.manual_seed(config.seed)
@@ -143,9 +147,12 @@ class RecSysLLM(Recommender):
             pretrain_glm(split, folder, settings, progress=progress, checkpoint=home / "pretraining")
         if (folder / "pretraining.json").is_file():
             self.about["pretraining"] = json.loads((folder / "pretraining.json").read_text())
+        if not is_glm(folder):
+            body, tokenizer = load_causal(folder, config.seed)
+            return body, Writer(tokenizer)
         return load_glm(folder), Writer(load_tokenizer(folder))
 
-    def _prepare(self, body: GLM, writer: Writer, users: list[Text]) -> None:
+    def _prepare(self, body: Any, writer: Writer, users: list[Text]) -> None:
         """What questions and answers are made with."""
         config = self.config
         titles = short_titles(self.catalog, config.title_words)
@@ -274,18 +281,23 @@ class RecSysLLM(Recommender):
         return Lists(items.numpy().astype(np.int32), values.numpy())
 
     def export(self, folder: str | Path) -> Path:
-        """Write the tuned GLM and its tokenizer, to be tuned on as ``base_model``; returns the folder."""
+        """Write the tuned GLM and its tokenizer, to be tuned on as ``base_model``; returns the folder.
+
+        Raises: ConfigError: the body is no GLM.
+        """
+        if not isinstance(self._glm, GLM):
+            raise ConfigError("export writes GLMs; this body is another causal model: save the recommender instead")
         self._histories.writer.tokenizer.save(str(self._glm.save(folder) / "tokenizer.json"))
         return Path(folder)
 
     def state(self) -> dict[str, Tensor]:
         """The GLM with any adapter merged, tokenizer, users' features and counts."""
-        return {**glm_state(self._glm, self._histories.writer.tokenizer, self._users), "counts": self._counts}
+        return {**body_state(self._glm, self._histories.writer.tokenizer, self._users), "counts": self._counts}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take them back."""
         self._counts = state["counts"]
-        body, tokenizer, users = saved_glm(state)
+        body, tokenizer, users = saved_body(state)
         device = self.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._prepare(body.to(device).requires_grad_(False).eval(), Writer(tokenizer), users)
         self._place()

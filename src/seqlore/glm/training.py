@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqlore.errors import MissingExtraError
 from seqlore.glm.blanks import Batch, Blanked
-from seqlore.glm.model import LORA_TARGETS, Cache, blank_sight
+from seqlore.glm.model import LORA_TARGETS, blank_sight
 from seqlore.training.batches import plan
 
 #: Documents that are blanked together.
@@ -36,9 +36,9 @@ class Body(Protocol):
         """Largest position id."""
         ...
 
-    def __call__(
-        self, ids: Tensor, inter: Tensor, intra: Tensor, sight: Tensor, cache: Cache | None = None
-    ) -> Tensor: ...
+    def new_cache(self) -> Any: ...
+
+    def __call__(self, ids: Tensor, inter: Tensor, intra: Tensor, sight: Tensor, cache: Any = None) -> Tensor: ...
 
     def logits(self, hidden: Tensor) -> Tensor: ...
 
@@ -118,3 +118,5 @@ def add_lora(body: Any, rank: int, alpha: float, dropout: float, seed: int) -> N
         inject_adapter_in_model(adapter, body)
     for name, weight in body.named_parameters():
         weight.requires_grad_("lora_" in name)
+    for weight in getattr(body, "own", []):
+        weight.requires_grad_(True)

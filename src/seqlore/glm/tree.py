@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqlore.glm.blanks import Blanked
-from seqlore.glm.model import Cache, blank_sight
+from seqlore.glm.model import blank_sight
 from seqlore.glm.positions import Automaton, State
 
 
@@ -49,7 +49,7 @@ class BlankTree:
 
     def __init__(self, body: Any, asked: Sequence[Question], automaton: Automaton) -> None:
         """Args: automaton: on the body's device."""
-        self._body, self._automaton, self.cache = body, automaton, Cache()
+        self._body, self._automaton, self.cache = body, automaton, body.new_cache()
         self._asked, self.tokens = list(asked), 0
         self._inter = torch.tensor([q.mask for q in asked], device=body.device)  # [n]
 

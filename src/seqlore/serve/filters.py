@@ -50,10 +50,10 @@ def _has(name: str, dtype: pl.DataType, values: list[Value], field: str) -> pl.E
 def _is(column: pl.Expr, dtype: pl.DataType, values: list[Value], field: str) -> pl.Expr:
     if dtype.is_numeric():
         try:
-            return column.cast(pl.Float64).is_in(pl.Series([float(v) for v in values], dtype=pl.Float64))
+            return column.cast(pl.Float64).is_in(pl.Series([[float(v) for v in values]], dtype=pl.List(pl.Float64)))
         except (ValueError, OverflowError) as error:
             raise Refused(f"this attribute is a number: {error}", field) from error
     texts = [str(v).lower() if isinstance(v, bool) else str(v) for v in values]  # as polars writes them
     column = column.cast(pl.String)
     within = [column.str.starts_with(text + " > ") for text in texts]
-    return pl.any_horizontal(column.is_in(pl.Series(texts, dtype=pl.String)), *within)
+    return pl.any_horizontal(column.is_in(pl.Series([texts], dtype=pl.List(pl.String))), *within)

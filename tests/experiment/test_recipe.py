@@ -175,14 +175,17 @@ def test_the_settings_of_a_split_are_found_again(settings: dict) -> None:
     assert again.test.targets.tolist() == split.test.targets.tolist()
 
 
-def test_defaults_stand_under_the_settings_of_every_row_of_a_class(tmp_path: Path) -> None:
+def test_defaults_stand_under_the_settings_of_every_row_of_a_class_and_those_derived(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(
         """
         [dataset.simulate]
         users = 50
-        [defaults.LLM2SASRec]
+        [defaults.NetRecommender]
         epochs = 3
+        patience = 2
+        [defaults.LLM2SASRec]
+        patience = 7
         item_init = { fields = ["title"], reduce = "pca" }
         [[models]]
         model = "LLM2SASRec"
@@ -198,11 +201,12 @@ def test_defaults_stand_under_the_settings_of_every_row_of_a_class(tmp_path: Pat
     recipe = Recipe.load(path, ["defaults.LLM2SASRec.layers=1"])
     assert recipe.models[0].settings == {
         "epochs": 3,
+        "patience": 7,
         "layers": 1,
         "item_init": {"fields": ["title"], "reduce": "pca"},
     }
     assert recipe.models[1].settings["item_init"] == {"fields": ["title"], "reduce": "whiten"}
-    assert recipe.models[2].settings == {}
+    assert recipe.models[2].settings == {"epochs": 3, "patience": 2}
     assert tomllib.loads(recipe.to_toml())["models"][1]["settings"]["epochs"] == 3  # written into the rows
     with pytest.raises(ConfigError, match=r"defaults.SASRek: no row has this model; did you mean 'SASRec'\?"):
         Recipe.load(path, ["defaults.SASRek.layers=1"])

@@ -142,7 +142,8 @@ class Recipe(Config):
     split: SplitSettings = SplitSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
-    #: ``[defaults.CLASS]``: settings of every row of that class. The row's own stand over them, table within table.
+    #: ``[defaults.CLASS]``: settings of every row of that class or of one derived from it (``NetRecommender``: all
+    #: nets). What is nearer to the row stands over what is farther, table within table; the row's own over all.
     defaults: dict[str, dict[str, Any]] = Field(default_factory=dict, exclude=True)
     #: Where the ``published`` figures of the rows come from.
     published_source: str = ""
@@ -154,11 +155,12 @@ class Recipe(Config):
     def _write_defaults_into_rows(cls, given: Any) -> Any:
         match given:
             case {"defaults": {**defaults}, "models": [*rows]}:
-                classes = [row.get("model") for row in rows if isinstance(row, Mapping)]
+                lines = [_line(row) for row in rows]
+                known = {name for line in lines for name in line}
                 for name in defaults:
-                    if name not in classes:
-                        raise ValueError(f"defaults.{name}: no row has this model{nearest(name, classes)}")
-                return {**given, "models": [_over(defaults, row) for row in rows]}
+                    if name not in known:
+                        raise ValueError(f"defaults.{name}: no row has this model{nearest(name, known)}")
+                return {**given, "models": [_over(defaults, line, row) for line, row in zip(lines, rows, strict=True)]}
         return given
 
     @model_validator(mode="after")
@@ -229,10 +231,17 @@ class Recipe(Config):
         return tomli_w.dumps(_without_none(whole))
 
 
-def _over(defaults: Mapping[str, Any], row: Any) -> Any:
-    if not isinstance(row, Mapping) or row.get("model") not in defaults:
-        return row
-    return {**row, "settings": merged(defaults[row["model"]], row.get("settings", {}))}
+def _line(row: Any) -> list[str]:
+    """Names of the classes from which a row's model is derived, the model last; none where there is no such model."""
+    try:
+        return [cls.__name__ for cls in reversed(model_class(row["model"]).__mro__)]
+    except (ConfigError, KeyError, TypeError):
+        return []  # validation of the row will say what is wrong with it
+
+
+def _over(defaults: Mapping[str, Any], line: Iterable[str], row: Any) -> Any:
+    tables = [defaults[name] for name in line if name in defaults]
+    return {**row, "settings": merged(*tables, row.get("settings", {}))} if tables else row
 
 
 def _without_none(value: Any) -> Any:

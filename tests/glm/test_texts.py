@@ -7,14 +7,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from seqlore.data import Sequences
+from seqlore.data import Dataset, Sequences, leave_one_out
 from seqlore.errors import ConfigError
 from seqlore.glm.histories import history_text, learned_blanks, question, user_texts
 from seqlore.glm.learning import HistoryWriter
 from seqlore.glm.marks import LEVELS, Marks, make_tokenizer
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
-from seqlore.glm.spans import sentence_edges
-from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
+from seqlore.glm.spans import MaskConfig, sample_blanks, sentence_edges, unit_edges
+from seqlore.glm.texts import SENTENCE_END, Blank, Entity, Example, Text, Writer
+from seqlore.language.sessions import short_titles
 from seqlore.language.trie import title_trie
 from toys import make_split
 
@@ -133,15 +134,39 @@ def test_histories_are_fitted_to_what_the_body_reads(writer: Writer):
         entity_trie([writer.entity(t).tolist() for t in titles], 400), writer.marks.start, PositionConfig()
     )
     cost = [len(writer.entity(t)) for t in titles]
-    longest = 8 + cost[4] + 2 + cost[3] + 2
+    around = 2 + len(writer.plain("Chose")[0]) + 2  # [CLS], mask, the verb, a comma and the full stop
+    longest = around - 1 + cost[4] + 1 + cost[3] + 1
     told = HistoryWriter(writer, titles, [], rule, longest=longest, max_items=3)
     histories = Sequences.from_lists([[1, 2, 3, 4], [2], [1, 1, 1, 1, 3]])
-    fitted = told.fitted(histories)
-    assert [row.tolist() for row in fitted][:2] == [[3, 4], []]
-    assert [row.tolist() for row in fitted][2][-1] == 3
-    assert all(len(q.ids) <= longest for q in told.questions(histories))
+    fitted = [row.tolist() for row in told.fitted(histories)]
+    assert fitted[:2] == [[3, 4], []]
+    assert fitted[2] == [1, 1, 3][-len(fitted[2]) :]
+    lengths = [len(q.ids) for q in told.questions(histories)]
+    assert max(lengths) == longest
+    examples = [row.tolist() for row in told.fitted(histories, np.array([False, True, True]))]
+    assert examples[0] == [3, 4]
+    assert len(examples[2]) == 4, "the last item is to be written and takes no place"
+    assert (told.next_titles(told.fitted(histories, True).take([0, 2]), [1, 1]).a.lengths <= longest).all()
     with pytest.raises(ConfigError, match="has no room for a title"):
-        HistoryWriter(writer, titles, [], rule, longest=8 + cost[4] + 1, max_items=3)
+        HistoryWriter(writer, titles, [], rule, longest=around - 1 + cost[4], max_items=3)
+
+
+@pytest.mark.realdata
+def test_no_title_of_beauty_is_cut(beauty: Dataset):
+    """Nearly a thousand titles read as several sentences; none of them ends one, and blanks are whole units."""
+    split = leave_one_out(beauty)
+    titles = short_titles(split.catalog, None)
+    inner = [t for t in titles if len([p for p in SENTENCE_END.split(t) if p]) > 1]
+    assert len(inner) > 900
+    train = split.train.take(np.arange(300))
+    entities = [Entity(t, i) for i, t in enumerate(titles)]
+    writer = Writer(make_tokenizer(titles[1:2000], 1000))
+    documents, _ = writer.write([tuple(history_text([entities[i] for i in row.tolist()])) for row in train])
+    assert not (documents.ends & (documents.entity > 0)).any()
+    rng, cut = np.random.default_rng(0), documents.offsets
+    for a, b in pairwise(cut):
+        spans, _ = sample_blanks(documents.entity[a:b], documents.ends[a:b], rng, MaskConfig())
+        assert set(spans.flatten().tolist()) <= set(unit_edges(documents.entity[a:b]).tolist())
 
 
 def test_how_many_titles_are_asked_for():

@@ -95,10 +95,10 @@ SETTINGS["RecSysLLM"] = {
     "masked": 0.0,
     "rolling": 1.0,
     "windows": {"shares": (1, 0, 0)},
-    "learning_rate": 0.003,
-    "warmup_steps": 20,
+    "learning_rate": 0.006,
+    "warmup_steps": 30,
     "batch_tokens": 256,
-    "epochs": 14,
+    "epochs": 9,
 }
 #: Models that need a language model get a tiny one from a fixture; the setting that names it.
 BODIED = {"ReLRec": "backbone", "E4SRec": "backbone", "LLMSeqPrompt": "base_model"}

@@ -73,7 +73,7 @@ class CausalBody(nn.Module):
         return sorted({name.rsplit(".", 1)[-1] for name, layer in decoder.named_modules() if isinstance(layer, kinds)})
 
     @property
-    def own(self) -> list[nn.Parameter]:
+    def own(self) -> list[Tensor]:
         """Weights that learn also where the model has an adapter: nothing else could tell the ids."""
         return [self.position_embeddings.weight, self.block_position_embeddings.weight]
 
@@ -144,8 +144,8 @@ def load_causal(folder: str | Path, seed: int = 0) -> tuple[CausalBody, Tokenize
         raise ConfigError(f"{folder}: no causal model could be loaded ({str(error).splitlines()[0]})") from error
     if getattr(model.config, "max_position_embeddings", None) is None:
         raise ConfigError(f"{folder}: config.json does not say how many positions the model has")
-    rows = len(model.get_input_embeddings().weight)
-    if tokenizer.get_vocab_size() > rows:
+    words: Any = model.get_input_embeddings()
+    if tokenizer.get_vocab_size() > len(words.weight):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # new rows are drawn
             model.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=True)

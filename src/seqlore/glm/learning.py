@@ -24,11 +24,6 @@ from seqlore.glm.training import batches, chunks
 from seqlore.glm.tree import Question, questions
 from seqlore.glm.windows import WindowConfig, draw_terms, windowed
 
-#: Tokens of a text that are no titles and no user: [CLS], words and marks around a list.
-AROUND = 8
-#: Tokens between two titles.
-BETWEEN = 2
-
 
 @dataclass
 class Pace:
@@ -62,21 +57,24 @@ class HistoryWriter:
     def __post_init__(self) -> None:
         self.named = np.array([bool(t) for t in self.titles])
         self.entities = [Entity(t, i) for i, t in enumerate(self.titles)]
-        self._costs = np.array([len(e) + BETWEEN for e in self.writer.entities(self.titles)])
-        told = self.writer.write(set(self.users) | {()})[0].lengths.max()
-        self.room = self.longest - AROUND - int(told)
+        # What stands around a title, and around them all: comma; user, [CLS], mask and the words of an empty question.
+        comma, frame = self.writer.write([(",", Entity("")), question((), [])])[0].lengths
+        told = int(self.writer.write(sorted(set(self.users), key=str) or [()])[0].lengths.max())
+        self._costs = np.array([len(e) + comma for e in self.writer.entities(self.titles)])
+        self.room = self.longest - 2 - int(frame) - told
         if self.room < self._costs.max():
             raise ConfigError(
                 f"a context of {self.longest} tokens has no room for a title of {self._costs.max()} tokens beside a "
                 f"user of {told}: lower title_words, or take a body with a longer context"
             )
 
-    def fitted(self, sequences: Sequences, examples: bool = False) -> Sequences:
+    def fitted(self, sequences: Sequences, examples: bool | NDArray[np.bool_] = False) -> Sequences:
         """Each cut to its latest items that have a title and room (possibly none).
 
-        Args: examples: the last item is not told but to be written, so it takes no room.
+        Args: examples: of all, or [n] of each: the last item is not told but to be written, so it takes no room.
         """
-        told = sequences.where(self.named[sequences.items]).last(self.max_items + examples)
+        told = sequences.where(self.named[sequences.items])
+        told = told.slice(np.maximum(told.offsets[:-1], told.offsets[1:] - self.max_items - examples), told.offsets[1:])
         costs = np.r_[0, np.cumsum(self._costs[told.items])]
         ends = told.offsets[1:] - (examples & (told.lengths > 0))
         spent = np.repeat(costs[ends], told.lengths) - costs[:-1]  # by an item and all that are told later
@@ -173,7 +171,7 @@ class Curriculum:
             over = np.maximum(part.lengths - self.histories.max_items - 1, 0)
             part = part.slice(part.offsets[:-1], ends - np.floor(rng.random(len(part)) * (over + 1)).astype(np.int64))
             part = windowed(part, draw_terms(len(part), rng, self.windows), self.windows)
-            part = self.histories.fitted(part, examples=True)
+            part = self.histories.fitted(part, examples=asked[index])
             blanks = np.where(asked[index], learned_blanks(part.lengths, rng, self.rolling), 0)
             keep = part.lengths >= np.where(blanks > 0, 2, 1)
             return self.histories.mixed(part.take(keep), blanks[keep], self.masks, rng)

@@ -33,15 +33,19 @@ class GLMConfig(Config):
     """Shape of a GLM, in the words of the original's ``config.json``."""
 
     vocab_size: int = Field(ge=1, description="Rows of the word table.")
-    hidden_size: int = Field(128, ge=1, description="Width d.")
-    num_layers: int = Field(4, ge=1, description="Blocks.")
-    num_attention_heads: int = Field(4, ge=1, description="Heads; they divide the width.")
-    max_sequence_length: int = Field(512, ge=1, description="Largest position id; tokens of A, or of one blank.")
-    embedding_dropout_prob: float = Field(0.1, ge=0, lt=1, description="Dropout on the input.")
-    attention_dropout_prob: float = Field(0.1, ge=0, lt=1, description="Dropout on attention weights.")
-    output_dropout_prob: float = Field(0.1, ge=0, lt=1, description="Dropout after each sublayer.")
-    layernorm_epsilon: float = Field(1e-5, gt=0, description="Of all norms.")
-    initializer_range: float = Field(0.02, gt=0, description="Standard deviation of weights that start at random.")
+    hidden_size: int = Field(default=128, ge=1, description="Width d.")
+    num_layers: int = Field(default=4, ge=1, description="Blocks.")
+    num_attention_heads: int = Field(default=4, ge=1, description="Heads; they divide the width.")
+    max_sequence_length: int = Field(
+        default=512, ge=1, description="Largest position id; tokens of A, or of one blank."
+    )
+    embedding_dropout_prob: float = Field(default=0.1, ge=0, lt=1, description="Dropout on the input.")
+    attention_dropout_prob: float = Field(default=0.1, ge=0, lt=1, description="Dropout on attention weights.")
+    output_dropout_prob: float = Field(default=0.1, ge=0, lt=1, description="Dropout after each sublayer.")
+    layernorm_epsilon: float = Field(default=1e-5, gt=0, description="Of all norms.")
+    initializer_range: float = Field(
+        default=0.02, gt=0, description="Standard deviation of weights that start at random."
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> GLMConfig:

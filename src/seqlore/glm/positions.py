@@ -33,10 +33,11 @@ class PositionConfig(Config):
     """How tokens are numbered within blanks and entities."""
 
     intra: Literal["entity", "blank"] = Field(
-        "entity", description="Ids count within entities, in both parts (paper); or within blanks only (plain GLM)."
+        default="entity",
+        description="Ids count within entities, in both parts (paper); or within blanks only (plain GLM).",
     )
     plain: Literal["restart", "grow"] = Field(
-        "grow", description="Ids of plain text in a blank: 1 for every token (the paper's words), or growing."
+        default="grow", description="Ids of plain text in a blank: 1 for every token (the paper's words), or growing."
     )
 
 

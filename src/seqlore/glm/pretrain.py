@@ -44,25 +44,27 @@ class GLMPretrainConfig(TrainConfig):
     """Settings of a GLM of the data's own. An epoch is a round of ``tokens / epochs`` tokens."""
 
     shape: Literal["nano", "tiny", "mini", "small", "base"] = Field(
-        "tiny", description="About 0.2, 1, 2, 6 or 30 million weights."
+        default="tiny", description="About 0.2, 1, 2, 6 or 30 million weights."
     )
-    vocabulary: int | None = Field(None, ge=300, description="Tokens of the tokenizer; None = by the shape.")
-    context: int = Field(256, ge=16, description="Largest position id: tokens of a document.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="On input, attention and sublayers.")
+    vocabulary: int | None = Field(default=None, ge=300, description="Tokens of the tokenizer; None = by the shape.")
+    context: int = Field(default=256, ge=16, description="Largest position id: tokens of a document.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="On input, attention and sublayers.")
     corpus: CorpusConfig = Field(
         default_factory=lambda: CorpusConfig(sequences=True), description="Which texts of the split are read."
     )
     masks: MaskConfig = Field(
         default_factory=lambda: MaskConfig(units=False, chronological=False), description="What is blanked."
     )
-    tokens: int = Field(3_000_000, ge=1, description="Tokens of documents that are read, repeats counted.")
-    batch_tokens: int = Field(4096, ge=16, description="Padded tokens of a step.")
-    held_out: int = Field(200, ge=1, description="Documents that are kept to choose the round, at the most a tenth.")
-    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
-    schedule: Literal["constant", "cosine"] = Field("cosine", description="Course of the learning rate.")
-    clip_norm: float | None = Field(1.0, gt=0, description="Largest gradient norm; None = no clipping.")
-    epochs: int = Field(10, ge=1, description="Rounds; each ends with a validation and a checkpoint.")
-    monitor: Literal["log_likelihood"] = Field("log_likelihood", description="Of held-out blanks, a token.")  # type: ignore[assignment]
+    tokens: int = Field(default=3_000_000, ge=1, description="Tokens of documents that are read, repeats counted.")
+    batch_tokens: int = Field(default=4096, ge=16, description="Padded tokens of a step.")
+    held_out: int = Field(
+        default=200, ge=1, description="Documents that are kept to choose the round, at the most a tenth."
+    )
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate of AdamW.")
+    schedule: Literal["constant", "cosine"] = Field(default="cosine", description="Course of the learning rate.")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    epochs: int = Field(default=10, ge=1, description="Rounds; each ends with a validation and a checkpoint.")
+    monitor: Literal["log_likelihood"] = Field(default="log_likelihood", description="Of held-out blanks, a token.")  # type: ignore[assignment]
 
     def shaped(self, vocabulary: int) -> GLMConfig:
         """The model's shape."""
@@ -110,7 +112,7 @@ def pretrain_glm(
 
     Raises: DataError: there is too little text.
     """
-    config, out = config or GLMPretrainConfig(), Path(out)
+    config, out = config or GLMPretrainConfig.parse({}, "pretraining"), Path(out)
     texts = split_texts(split, config.corpus)
     writer = Writer(make_tokenizer(texts, config.vocabulary or SHAPES[config.shape][3]))
     documents = in_windows(writer.write((t,) for t in texts)[0], config.context - 2)

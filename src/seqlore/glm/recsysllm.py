@@ -55,45 +55,55 @@ class RecSysLLMConfig(TrainConfig):
     """Settings of RecSysLLM. Those of training are the tuning's."""
 
     base_model: str | None = Field(
-        None,
+        default=None,
         description="Folder of a GLM, ours or an original checkpoint, or of another causal model, which then gets the "
         "mechanism as an addition; None = a GLM of the data's own.",
     )
     pretraining: GLMPretrainConfig = Field(
-        default_factory=GLMPretrainConfig, description="Shape and pretraining of that one."
+        default_factory=lambda: GLMPretrainConfig.parse({}, "pretraining"),
+        description="Shape and pretraining of that one.",
     )
     start: Literal["pretrained", "random"] = Field(
-        "pretrained", description="Random leaves the pretraining out: tuning from scratch, the ablation."
+        default="pretrained", description="Random leaves the pretraining out: tuning from scratch, the ablation."
     )
-    title_words: int | None = Field(8, ge=1, description="Words of a title that are read and written; None = all.")
-    user_features: bool = Field(True, description="Write the columns of the users' table before the history.")
-    max_items: int = Field(20, ge=1, description="Latest items of a history that are told.")
+    title_words: int | None = Field(
+        default=8, ge=1, description="Words of a title that are read and written; None = all."
+    )
+    user_features: bool = Field(default=True, description="Write the columns of the users' table before the history.")
+    max_items: int = Field(default=20, ge=1, description="Latest items of a history that are told.")
     masks: MaskConfig = Field(default_factory=MaskConfig, description="What of a history is blanked.")
     positions: PositionConfig = Field(default_factory=PositionConfig, description="Rule of the position ids.")
     windows: WindowConfig = Field(default_factory=WindowConfig, description="Long-, medium- and short-term histories.")
-    masked: float = Field(0.3, ge=0, lt=1, description="Share of texts that are masked histories, not next titles.")
+    masked: float = Field(
+        default=0.3, ge=0, lt=1, description="Share of texts that are masked histories, not next titles."
+    )
     rolling: float = Field(
-        0.5, ge=0, le=1, description="Share of next-title texts that ask for a whole tail, title by title."
+        default=0.5, ge=0, le=1, description="Share of next-title texts that ask for a whole tail, title by title."
     )
-    tune: Literal["full", "lora"] = Field("full", description="What learns: all weights, or an adapter (paper).")
-    lora_rank: int = Field(8, ge=1, description="Rank of the adapter.")
-    lora_alpha: float = Field(16.0, gt=0, description="Scale of the adapter, divided by its rank.")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
-    batch_tokens: int = Field(2048, ge=16, description="Padded tokens of a step of tuning.")
+    tune: Literal["full", "lora"] = Field(
+        default="full", description="What learns: all weights, or an adapter (paper)."
+    )
+    lora_rank: int = Field(default=8, ge=1, description="Rank of the adapter.")
+    lora_alpha: float = Field(default=16.0, gt=0, description="Scale of the adapter, divided by its rank.")
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
+    batch_tokens: int = Field(default=2048, ge=16, description="Padded tokens of a step of tuning.")
     decoding: Literal["beam", "exact"] = Field(
-        "beam", description="Search titles with beams, or score them all (slow; candidate lists always are)."
+        default="beam", description="Search titles with beams, or score them all (slow; candidate lists always are)."
     )
-    beams: int = Field(40, ge=1, description="Open prefixes of each case.")
+    beams: int = Field(default=40, ge=1, description="Open prefixes of each case.")
     normalise: Normalise = Field(
-        "vocabulary", description="What a token's probability is a share of: all tokens, or those that go on a title."
+        default="vocabulary",
+        description="What a token's probability is a share of: all tokens, or those that go on a title.",
     )
-    valid_cases: int | None = Field(1000, ge=1, description="At most so many validation cases; None = all.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 for GLM-10B (paper).")
-    clip_norm: float | None = Field(1.0, gt=0, description="Largest gradient norm; None = no clipping.")
-    epochs: int = Field(8, ge=1, description="Most epochs of tuning (paper: 8).")
-    patience: int = Field(2, ge=1, description="Validations without improvement after which tuning stops.")
+    valid_cases: int | None = Field(default=1000, ge=1, description="At most so many validation cases; None = all.")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 for GLM-10B (paper)."
+    )
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    epochs: int = Field(default=8, ge=1, description="Most epochs of tuning (paper: 8).")
+    patience: int = Field(default=2, ge=1, description="Validations without improvement after which tuning stops.")
     monitor: Literal["log_likelihood", "ndcg@10", "hr@10"] = Field(  # type: ignore[assignment]
-        "log_likelihood", description="Of validation titles, a token; or what beams find."
+        default="log_likelihood", description="Of validation titles, a token; or what beams find."
     )
 
 
@@ -157,13 +167,15 @@ class RecSysLLM(Recommender):
         config = self.config
         titles = short_titles(self.catalog, config.title_words)
         values = {p.text for user in users for p in user if isinstance(p, Entity)}
-        pool = entity_trie(writer.entities([*titles, *sorted(values)]), writer.size)  # type: ignore[arg-type]
+
+        def encode(texts: list[str]) -> list[list[int]]:
+            return [tokens.tolist() for tokens in writer.entities(texts)]
+
+        pool = entity_trie(encode([*titles, *sorted(values)]), writer.size)
         automaton = Automaton(pool, writer.marks.start, config.positions)
         self._glm, self._users = body, users
         self._histories = HistoryWriter(writer, titles, users, automaton, body.longest, config.max_items)
-        self._trie = title_trie(
-            titles[1:], writer.entities, body.size, end=writer.marks.end, counts=self._counts.numpy()
-        ).trie
+        self._trie = title_trie(titles[1:], encode, body.size, end=writer.marks.end, counts=self._counts.numpy()).trie
 
     def _tune(self, split: Split, **options: Any) -> None:
         config, body, histories = self.config, self._glm, self._histories
@@ -186,6 +198,7 @@ class RecSysLLM(Recommender):
 
         def validate() -> dict[str, float]:
             assert held is not None
+            assert valid is not None
             found = {"log_likelihood": net.log_likelihood(held)}
             return found if config.monitor == "log_likelihood" else found | self._accuracy(valid)
 

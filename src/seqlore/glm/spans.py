@@ -33,14 +33,18 @@ class MaskConfig(Config):
     """Settings of the masks."""
 
     levels: tuple[float, float, float] = Field(
-        (0.4, 0.3, 0.3), description="Shares of documents that are blanked by entity, by sentence, and to their end."
+        default=(0.4, 0.3, 0.3),
+        description="Shares of documents that are blanked by entity, by sentence, and to their end.",
     )
-    ratio: float = Field(0.15, gt=0, lt=1, description="Least share of a document's tokens that spans blank.")
-    mean_length: float = Field(3.0, gt=0, description="λ of the Poisson distribution of a span's units.")
-    tail: tuple[float, float] = Field((0.5, 1.0), description="Share of a document that [gMASK] blanks: from, to.")
-    units: bool = Field(True, description="Entities are units (paper); no: every token is one (plain GLM).")
+    ratio: float = Field(default=0.15, gt=0, lt=1, description="Least share of a document's tokens that spans blank.")
+    mean_length: float = Field(default=3.0, gt=0, description="λ of the Poisson distribution of a span's units.")
+    tail: tuple[float, float] = Field(
+        default=(0.5, 1.0), description="Share of a document that [gMASK] blanks: from, to."
+    )
+    units: bool = Field(default=True, description="Entities are units (paper); no: every token is one (plain GLM).")
     chronological: bool = Field(
-        True, description="Part B has its blanks in the order of the text (paper); no: in random order (plain GLM)."
+        default=True,
+        description="Part B has its blanks in the order of the text (paper); no: in random order (plain GLM).",
     )
 
     @model_validator(mode="after")

@@ -22,11 +22,11 @@ class WindowConfig(Config):
     """Settings of the windows."""
 
     shares: tuple[float, float, float] = Field(
-        (0.1, 0.3, 0.6), description="Of histories that are read in the long, the medium and the short term."
+        default=(0.1, 0.3, 0.6), description="Of histories that are read in the long, the medium and the short term."
     )
-    days: tuple[float, float] = Field((90.0, 7.0), description="Days of the medium and the short term.")
+    days: tuple[float, float] = Field(default=(90.0, 7.0), description="Days of the medium and the short term.")
     least: tuple[int, int] = Field(
-        (8, 4), description="Events of the medium and the short term where time gives fewer, or is not known."
+        default=(8, 4), description="Events of the medium and the short term where time gives fewer, or is not known."
     )
 
     @model_validator(mode="after")

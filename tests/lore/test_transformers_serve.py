@@ -16,9 +16,9 @@ import httpx
 import pytest
 import torch
 
-from seqlore.errors import ConfigError, DataError
 from seqlore.lore import Prompt, Sampling, generate_all
 from seqlore.lore.cost import Budget, BudgetError
+from seqlore.lore.model import PromptError
 from seqlore.lore.openai import OpenAIModel
 from seqlore.lore.store import LoreStore
 
@@ -160,12 +160,12 @@ def test_several_draws_of_a_server_that_knows_no_n(served: Served) -> None:
 def test_what_it_cannot_do_is_an_error(served: Served) -> None:
     said = served.continued(served.prompt_ids(PROMPTS[0]))
     wish = Sampling(max_tokens=12, stop=(said[4],), json_schema={"type": "null"}, seed=None)
-    with pytest.raises(DataError, match=r"is not JSON of the schema .* may not know structured output"):
+    with pytest.raises(PromptError, match=r"is not JSON of the schema .* may not know structured output"):
         generate_all(served.client(), PROMPTS[:1], wish)  # the server ignores the wish without a word
-    with pytest.raises(ConfigError, match=r"refuses the request \(422, prompt 'Rose Soap'\): .*top_secret"):
+    with pytest.raises(PromptError, match=r"refuses the request \(422, prompt 'Rose Soap'\): .*top_secret"):
         generate_all(served.client(extra={"top_secret": 1}), PROMPTS[:1], GREEDY)
     other = OpenAIModel("another", base_url=served.url, retries=0)
-    with pytest.raises(ConfigError, match=r"refuses the request \(400.*pinned to"):
+    with pytest.raises(PromptError, match=r"refuses the request \(400.*pinned to"):
         generate_all(other, PROMPTS[:1], GREEDY)
 
 

@@ -9,7 +9,7 @@ a case ends when no open prefix can still overtake the pool. The beams of a case
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -284,7 +284,7 @@ class _Counted:
         return torch.where(self.keys[at] == keys, self._counts[at], 0)
 
 
-def _ancestors(trie: Trie, leaves: Tensor):
+def _ancestors(trie: Trie, leaves: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """(node, row): each leaf and all nodes above it, level by level; ``row`` says of which leaf."""
     node, row = leaves, torch.arange(len(leaves), device=leaves.device)
     while len(node):

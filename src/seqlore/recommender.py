@@ -48,6 +48,7 @@ REGISTRY: dict[str, str] = {
     "eSASRec": "seqlore.models.esasrec:eSASRec",
     "CL4SRec": "seqlore.models.cl4srec:CL4SRec",
     "ICLRec": "seqlore.models.iclrec:ICLRec",
+    "Recformer": "seqlore.models.recformer:Recformer",
     "HGN": "seqlore.models.hgn:HGN",
     "Caser": "seqlore.models.caser:Caser",
     "LLMSeqSim": "seqlore.models.llmseqsim:LLMSeqSim",

@@ -101,11 +101,11 @@ def test_the_e_step_finds_the_clusters():
     # Two kinds of shoppers who share no item.
     split = make_split({f"u{u}": [f"i{5 * (u % 2) + (u + j) % 5}" for j in range(4)] for u in range(12)})
     model = model_class("ICLRec")(embedding_size=4, epochs=1, intents=2, init_std=1.0, dropout=0.0, layers=1).fit(split)
+    assert model.net.centers.shape == (2, 4), "each epoch of a fit begins with it"
     learn = model.training_sequences(split)
-    model.before_epoch(learn, 1)
+    model.before_epoch(learn, 2)
     states = model._encode(learn.drop_last(), model.net.whole, 4)
     nearest = torch.cdist(states, model.net.centers).argmin(1)
-    assert model.net.centers.shape == (2, 4)
     for k in range(2):  # k-means has come to rest: each centre is the mean of its own
         torch.testing.assert_close(model.net.centers[k], states[nearest == k].mean(0), atol=1e-4, rtol=1e-4)
     assert "centers" not in model.state(), "serving needs none"

@@ -58,6 +58,8 @@ class PersonalNet(SequenceNet):
         self.users = nn.Embedding(users, d)
         nn.init.normal_(self.users.weight, std=std)
         self.outputs = item_table(len(counts), d, config.item_init, text, init_std=std, row_sparse=self.row_sparse)
+        if "text" in dict(self.outputs.named_buffers()):  # that of ``items``, and saved with it
+            self.outputs.register_buffer("text", text, persistent=False)
 
     def table(self) -> Tensor:
         return self.outputs.table()  # type: ignore[operator]

@@ -4,17 +4,20 @@ Xie et al., "Contrastive Learning for Sequential Recommendation", ICDE 2022 (10.
 2010.14395).
 
 Views of a sequence are crops, masks and reorderings; two different ones are drawn for each sequence in each epoch, and
-the last state of each view is compared with its partner against all other views in the batch, by inner product as
-published. The authors published no code; shares of the three (0.6, 0.3, 0.6), the loss weight 0.1 and temperature 1 are
-those of DuoRec's (10.1145/3488560.3498433), which reproduces it.
-Differs: the net and its main loss are this package's SASRec (see there), so that what it differs by is the contrast;
-batches hold sequences of like length, so views are told from views of sequences about as long.
+the last state of each view is compared with its partner against all other views in the batch. The authors published
+no code; shares of the three (0.6, 0.3, 0.6) and the loss weight 0.1 are those of DuoRec's (10.1145/3488560.3498433),
+which reproduces it.
+Differs: similarities are cosines over a temperature of 0.1 instead of inner products: states leave a layer norm with
+length √d, so inner products of up to 64 outweighed the next item, and on validation data of Beauty four epochs ended
+near popularity (``similarity="dot"``, ``temperature=1`` gives that back); the net and its main loss are this package's
+SASRec (see there), so that what it differs by is the contrast; batches hold sequences of like length, so views are told
+from views of sequences about as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -41,7 +44,8 @@ class CL4SRecConfig(SASRecConfig):
     mask: float = Field(0.3, ge=0, le=1, description="Share of its items that a mask hides.")
     reorder: float = Field(0.6, ge=0, le=1, description="Share of a sequence that a reordering shuffles.")
     contrast_weight: float = Field(0.1, ge=0, description="Weight of the contrast beside the next-item loss.")
-    temperature: float = Field(1.0, gt=0, description="Divides similarities of views.")
+    similarity: Literal["cosine", "dot"] = Field("cosine", description="Of two views; published: dot.")
+    temperature: float = Field(0.1, gt=0, description="Divides similarities of views; published: 1.")
 
 
 def crop(items: Items, share: float, rng: np.random.Generator) -> Items:
@@ -68,7 +72,7 @@ def reorder(items: Items, share: float, rng: np.random.Generator) -> Items:
 
 
 def contrast(first: Tensor, second: Tensor, temperature: float, alike: Tensor | None = None) -> Tensor:
-    """Mean over the 2 N views of −log softmax of its partner among all other views (NT-Xent, inner products).
+    """Mean over the 2 N views of −log softmax of its partner among all other views (NT-Xent on inner products).
 
     Args: first, second: [N, d]. alike: bool [N, N], pairs of sequences that are not told apart.
     """
@@ -101,7 +105,11 @@ class CL4SRecNet(SASRecNet):
     def view(self, view: Tensor) -> Tensor:
         """What stands for a view in the contrast, [B, d]: its last state."""
         states, lengths = self.view_states(view)
-        return states[torch.arange(len(view), device=view.device), lengths - 1]
+        return self.compared(states[torch.arange(len(view), device=view.device), lengths - 1])
+
+    def compared(self, states: Tensor) -> Tensor:
+        """States [N, d] whose inner products are the similarities."""
+        return F.normalize(states, dim=1) if self.config.similarity == "cosine" else states
 
     def forward(self, batch: tuple[Tensor, ...]) -> Tensor:
         """(items [B, T + 1], users [B], first [B, ·], second [B, ·]) → next-item loss plus weighted contrast."""

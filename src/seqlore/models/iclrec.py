@@ -8,10 +8,10 @@ against the centres of the others in the batch (M). Sequences of one intent are 
 false-negative mitigation). Shares of the views (0.2, 0.7, 0.2), both weights 0.1, 256 intents, one block: as in the
 authors' script for Beauty; a sequence is the mean of its states, and centres have length 1 in the loss, as in their
 code.
-Differs: the net and its main loss are this package's SASRec (see there); the contrast between views takes means of
-states too, where the authors' code lays the states of 50 padded positions end to end; two different distortions are
-drawn for a sequence, where theirs may be the same; the centres' term is the paper's, without the code's other
-negatives.
+Differs: similarities are cosines over 0.1, as in CL4SRec here and for its reason; the net and its main loss are this
+package's SASRec (see there); the contrast between views takes means of states too, where the authors' code lays the
+states of 50 padded positions end to end; two different distortions are drawn for a sequence, where theirs may be the
+same; the centres' term is the paper's, without the code's other negatives.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ICLRecNet(CL4SRecNet):
         return mean_state(self.hidden(items, lengths), lengths)
 
     def view(self, view: Tensor) -> Tensor:
-        return mean_state(*self.view_states(view))
+        return self.compared(mean_state(*self.view_states(view)))
 
     def forward(self, batch: tuple[Tensor, ...]) -> Tensor:
         """(items [B, T + 1], users [B], first [B, ·], second [B, ·]) → the three losses, weighted."""

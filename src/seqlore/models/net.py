@@ -233,6 +233,7 @@ class NetRecommender(ScoringRecommender):
             log=log,
             checkpoint=checkpoint,
             progress=progress,
+            on_epoch=lambda epoch, _: self.before_epoch(learn, epoch),
         )
         self.about |= {
             "seed": config.seed,

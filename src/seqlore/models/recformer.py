@@ -1,0 +1,329 @@
+"""Recformer: items are their texts, a history is one long text, and a language model reads both. No item has an id.
+
+Li et al., "Text Is All You Need: Learning Language Representations for Sequential Recommendation", KDD 2023
+(10.1145/3580305.3599519).
+
+As published: an item is a flat list of its attributes, name and value; a history is <s> and its items, latest first;
+vectors of token, place, kind (<s>, name, value) and item position are summed; the state of <s> stands for a history,
+and for an item as a history of one; scores are cosines over a temperature of 0.05. Pre-training matches a history with
+its next item against those of the batch, with masked-token prediction at weight 0.1. Tuning predicts one random event
+of each sequence in each epoch from those before it, over all items, whose vectors are made anew before each of the
+first ``refresh_epochs`` epochs and then stand still (the paper's second stage).
+
+An item that training never saw is encoded like any other; :meth:`Recformer.with_items` adds items to a fitted model.
+
+Differs: published weights start from Longformer and are pre-trained on seven other categories; here the encoder and its
+vocabulary are small and learned on the catalogue at hand, so a figure of this class is none of theirs. Attention is
+full instead of within 64 tokens. The second stage begins at a fixed epoch instead of at the best of the first, and
+every chosen token of the masked prediction is masked.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from seqlore.config import Config
+from seqlore.data import Catalog, Sequences, Split
+from seqlore.data.catalog import as_text
+from seqlore.errors import DataError
+from seqlore.lore.tokenizer import PAD, SPECIAL, START, train_tokenizer
+from seqlore.models.layers import Block, Dropout, init_weights
+from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
+from seqlore.text.source import TextInit
+from seqlore.training import TrainConfig, train
+from seqlore.training.batches import plan
+
+#: Kinds of tokens, as :class:`RecformerNet` tells them apart.
+BEGIN, NAME, VALUE = range(3)
+
+#: Tokens that are encoded together when nothing is learned.
+READ_TEXT = 32_768
+
+
+class RecformerConfig(NetConfig):
+    """Settings of Recformer."""
+
+    embedding_size: int = Field(128, ge=1, description="Width d of tokens, items and histories.")
+    fields: tuple[str, ...] = Field(
+        ("title", "brand", "categories"), min_length=1, description="Attributes of an item; absent columns are skipped."
+    )
+    attribute_tokens: int = Field(32, ge=1, description="Most tokens of an attribute, its name included.")
+    max_tokens: int = Field(512, ge=2, description="Most tokens of a history; the oldest fall off.")
+    vocabulary: int = Field(8000, ge=300, description="Most tokens of the vocabulary, which is learned on the items.")
+    layers: int = Field(2, ge=1, description="Transformer blocks.")
+    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    pre_norm: bool = Field(False, description="Layer norm before each sublayer (else after, as published).")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
+    temperature: float = Field(0.05, gt=0, description="Divides cosines.")
+    batch_tokens: int = Field(8192, ge=1, description="Tokens of text in a batch.")
+    refresh_epochs: int | None = Field(
+        16, ge=1, description="Epochs before each of which items are encoded anew; None = all."
+    )
+    pretrain_epochs: int = Field(10, ge=0, description="Epochs of pre-training.")
+    pretrain_rate: float = Field(1e-3, gt=0, description="Learning rate of pre-training.")
+    mask_probability: float = Field(0.15, gt=0, lt=1, description="Share of tokens that pre-training masks.")
+    mask_weight: float = Field(0.1, ge=0, description="Weight of masked-token prediction.")
+    output_bias: bool = Field(False, description="A learned bias for each item; a new item has none.")
+
+    @field_validator("item_init")
+    @classmethod
+    def _texts_are_read_already(cls, init: TextInit | None) -> TextInit | None:
+        if init is not None:
+            raise ValueError("Recformer reads the items' texts itself and has no item vectors to start: leave it out")
+        return init
+
+
+class EncodedItems(nn.Module):
+    """Where the vectors of all items stand between two encodings, [size, d]."""
+
+    vectors: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(size, width))
+
+    def forward(self, items: Tensor) -> Tensor:
+        return self.vectors[items]
+
+    def table(self) -> Tensor:
+        return self.vectors
+
+
+def item_tokens(items: pl.DataFrame, tokenizer: Any, fields: tuple[str, ...], most: int) -> dict[str, Tensor]:
+    """Tokens of all items one after another: ``tokens`` [m], ``kinds`` [m] and, with item 0 empty, ``ends`` [n + 1]."""
+    tokens, kinds, ends = [], [], [0]
+    have = [f for f in fields if f in items.columns]
+    names = {f: tokenizer.encode(f, add_special_tokens=False).ids for f in have}
+    for row in items.select(have).iter_rows(named=True):
+        for field, value in row.items():
+            text = as_text(value)
+            if text:
+                name, words = names[field], tokenizer.encode(" " + text, add_special_tokens=False).ids
+                tokens += (name + words)[:most]
+                kinds += ([NAME] * len(name) + [VALUE] * len(words))[:most]
+        ends.append(len(tokens))
+    return {k: torch.tensor(v) for k, v in {"tokens": tokens, "kinds": kinds, "ends": ends}.items()}
+
+
+class RecformerNet(SequenceNet):
+    """Items [B, T] → the state of <s>, [B, d], of length 1 / temperature."""
+
+    config: RecformerConfig
+    items: EncodedItems
+    tokens: Tensor
+    kinds: Tensor
+    ends: Tensor
+
+    def __init__(self, counts: np.ndarray, config: RecformerConfig, _: Tensor | None, texts: dict[str, Tensor]) -> None:
+        """Args: counts, config: as of ``SequenceNet``. texts: of ``item_tokens``, and ``tokenizer``, JSON in bytes."""
+        super().__init__(counts, config, None)
+        d = config.embedding_size
+        self.items = EncodedItems(len(counts), d)
+        for name, tensor in texts.items():
+            self.register_buffer(name, tensor)
+        self.word = nn.Embedding(config.vocabulary + 1, d)  # the last is the mask
+        self.place, self.kind = nn.Embedding(config.max_tokens, d), nn.Embedding(3, d)
+        self.item_place = nn.Embedding(config.max_length + 1, d)
+        self.input_norm, self.dropout = nn.LayerNorm(d), Dropout(config.dropout)
+        inner = config.inner_size or 4 * d
+        self.blocks = nn.ModuleList(
+            Block(d, config.heads, config.dropout, inner=inner, pre_norm=config.pre_norm) for _ in range(config.layers)
+        )
+        self.output_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
+        init_weights(self.blocks)
+        for embedding in (self.word, self.place, self.kind, self.item_place):
+            nn.init.normal_(embedding.weight, std=0.02)
+
+    def lengths(self) -> Tensor:
+        """Tokens of each item, [size]; none of item 0."""
+        return F.pad(self.ends.diff(), (1, 0))
+
+    def assemble(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The texts of histories, latest item first: tokens, kinds, item positions and which are real, all [B, N]."""
+        most = items.shape[1]
+        step = torch.arange(most, device=items.device)
+        recent = items.gather(1, (lengths[:, None] - 1 - step).clamp_min(0))
+        count = self.lengths()[recent] * (step < lengths[:, None])
+        ends = count.cumsum(1)  # of each item in the text
+        total = ends[:, -1].clamp_max(self.config.max_tokens - 1)
+        place = torch.arange(int(total.max()), device=items.device).expand(len(items), -1).contiguous()
+        of = torch.searchsorted(ends, place, right=True).clamp_max(most - 1)  # the item that a token belongs to
+        real = place < total[:, None]
+        first = F.pad(self.ends, (1, 0))[recent].gather(1, of)
+        index = (first + place - (ends - count).gather(1, of)).where(real, 0)
+        tokens = self.tokens[index].where(real, SPECIAL.index(PAD)) if len(self.tokens) else torch.zeros_like(index)
+        kinds = self.kinds[index] if len(self.tokens) else torch.zeros_like(index)
+        return (
+            F.pad(tokens, (1, 0), value=SPECIAL.index(START)),
+            F.pad(kinds, (1, 0), value=BEGIN),
+            F.pad(of + 1, (1, 0)),
+            F.pad(real, (1, 0), value=True),
+        )
+
+    def read(self, tokens: Tensor, kinds: Tensor, positions: Tensor, real: Tensor) -> Tensor:
+        """What ``assemble`` gave → states of all tokens, [B, N, d]."""
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.word(tokens) + self.place(place) + self.kind(kinds) + self.item_place(positions)
+        x = self.dropout(self.input_norm(x))
+        keys = None if bool(real.all()) else real
+        for block in self.blocks:
+            x = block(x, causal=False, keys=keys)
+        return self.output_norm(x)
+
+    def direction(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """What stands for a history: [B, d], of length 1."""
+        return F.normalize(self.read(*self.assemble(items, lengths))[:, 0], dim=1)
+
+    def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """[B, d], a few rows at a time: a row of items is many of tokens."""
+        longest = int((self.lengths()[items].sum(1) + 1).clamp_max(self.config.max_tokens).max())
+        rows = max(1, READ_TEXT // longest)
+        parts = [self.direction(*each) for each in zip(items.split(rows), lengths.split(rows), strict=True)]
+        return torch.cat(parts) / self.config.temperature
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Encode all items as they would be read now."""
+        training, index = self.training, torch.arange(1, len(self.items.vectors), device=self.ends.device)[:, None]
+        self.eval()
+        self.items.vectors[1:] = self.last_hidden(index, torch.ones_like(index[:, 0])) * self.config.temperature
+        self.train(training)
+
+    def forward(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """(items [B, T], lengths [B], targets [B]) → loss of predicting the targets."""
+        items, lengths, targets = batch
+        return self.objective(self.direction(items, lengths) / self.config.temperature, targets)
+
+
+class Pretraining(nn.Module):
+    """A history meets its next item among those of the batch; and masked tokens are predicted."""
+
+    def __init__(self, net: RecformerNet) -> None:
+        super().__init__()
+        d = net.config.embedding_size
+        self.net = net
+        self.head = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.LayerNorm(d))
+
+    def masked_loss(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """Mean cross-entropy of masked tokens; zero where the draw masked none."""
+        net, share = self.net, self.net.config.mask_probability
+        tokens, kinds, positions, real = net.assemble(items, lengths)
+        masked = (torch.rand(tokens.shape, device=tokens.device) < share) & real & (kinds != BEGIN)
+        states = net.read(tokens.masked_fill(masked, len(net.word.weight) - 1), kinds, positions, real)[masked]
+        scores = self.head(states) @ net.word.weight[:-1].T
+        return F.cross_entropy(scores, tokens[masked], reduction="sum") / max(len(states), 1)
+
+    def forward(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """(items [B, T], lengths [B], targets [B]) → loss."""
+        items, lengths, targets = batch
+        c, item, one = self.net.config, targets[:, None], torch.ones_like(targets)
+        cosines = self.net.direction(items, lengths) @ self.net.direction(item, one).T
+        twins = (targets[:, None] == targets) & ~torch.eye(len(targets), dtype=torch.bool, device=targets.device)
+        own = torch.arange(len(targets), device=targets.device)
+        matched = F.cross_entropy((cosines / c.temperature).masked_fill(twins, -torch.inf), own)
+        return matched + c.mask_weight * (self.masked_loss(items, lengths) + self.masked_loss(item, one))
+
+
+class Recformer(NetRecommender):
+    """A language model over histories of item texts."""
+
+    paper = "Li et al., KDD 2023, 10.1145/3580305.3599519"
+    Config: ClassVar[type[Config]] = RecformerConfig
+    Net = RecformerNet
+
+    def net_arguments(self, split: Split) -> dict[str, Any]:
+        c, items = self.config, split.catalog.items
+        have = [field for field in c.fields if field in items.columns]
+        texts = [text for text in split.catalog.texts(have) if text] if have else []
+        if not texts:
+            raise DataError(
+                f"no item has a text in {', '.join(map(repr, c.fields))}, and Recformer knows items by nothing else: "
+                "name columns of the items in the setting 'fields'"
+            )
+        tokenizer = train_tokenizer([*have, *texts], c.vocabulary)
+        spelled = torch.frombuffer(bytearray(tokenizer.to_str().encode()), dtype=torch.uint8)
+        return {"texts": item_tokens(items, tokenizer, c.fields, c.attribute_tokens) | {"tokenizer": spelled}}
+
+    def saved_arguments(self, state: dict[str, Tensor]) -> dict[str, Any]:
+        return {"texts": {name: state[name] for name in ("tokens", "kinds", "ends", "tokenizer")}}
+
+    def build(self, split: Split, checkpoint: Path | None = None) -> SequenceNet:
+        """A pre-trained net. With ``checkpoint`` a killed pre-training goes on from its last epoch."""
+        net, c = super().build(split, checkpoint), self.config
+        self.net = net
+        if c.pretrain_epochs:
+            learn = self.training_sequences(split)
+            learn = learn.take(learn.lengths >= 2)
+            shared = {name: getattr(c, name) for name in TrainConfig.model_fields}
+            stage = {"epochs": c.pretrain_epochs, "learning_rate": c.pretrain_rate, "ema_decay": None}
+            folder = None if checkpoint is None else checkpoint / "pretraining"
+            train(
+                Pretraining(net),
+                lambda epoch, shard: self.batches(learn, -epoch, shard),
+                TrainConfig(**shared | stage),
+                checkpoint=folder,
+            )
+        return net
+
+    def before_epoch(self, train: Sequences, epoch: int) -> None:
+        if self.config.refresh_epochs is None or epoch <= self.config.refresh_epochs:
+            self.net.refresh()
+
+    def batches(self, train: Sequences, epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
+        """(items [B, T], lengths [B], targets [B]): of each sequence one event, drawn anew, and those before it.
+
+        Negative epochs are those of pre-training.
+        """
+        c = self.config
+        rng = np.random.default_rng((c.seed, abs(epoch), int(epoch < 0)))
+        lengths = 1 + (rng.random(len(train)) * (train.lengths - 1)).astype(np.int64)  # of the history
+        stops = train.offsets[:-1] + lengths
+        histories = train.slice(train.offsets[:-1], stops)
+        size = self.net.lengths().cpu().numpy()
+        words = np.bincount(histories.row_ids, size[histories.items], minlength=len(train)).astype(np.int64) + 1
+        rank, world = shard
+        chosen = plan(np.minimum(words, c.max_tokens), c.batch_tokens, rng)
+        for index in chosen[rank : len(chosen) - len(chosen) % world if world > 1 else None : world]:
+            padded = histories.take(index).padded().astype(np.int64)
+            targets = train.items[stops[index]].astype(np.int64)
+            yield tuple(torch.from_numpy(each) for each in (padded, lengths[index], targets))
+
+    def with_items(self, items: pl.DataFrame) -> Recformer:
+        """A copy of this model that also knows ``items`` (``item_id`` and the fields it reads), by their texts alone.
+
+        Raises: DataError: an item is known already.
+        """
+        from tokenizers import Tokenizer
+
+        known = [each for each in items["item_id"] if each in self.catalog]
+        if known:
+            raise DataError(f"item {known[0]!r} is in the catalogue already; give new items ids of their own")
+        c, state = self.config, {name: tensor.clone() for name, tensor in self.state().items()}
+        tokenizer = Tokenizer.from_str(bytes(state["tokenizer"].tolist()).decode())
+        new = item_tokens(items, tokenizer, c.fields, c.attribute_tokens)
+        new["ends"] = new["ends"][1:] + len(state["tokens"])
+        for name, tensor in new.items():
+            state[name] = torch.cat([state[name], tensor.to(state[name])])
+        for name, value in (("counts", 0.0), ("log_q", float(state["log_q"][1:].min())), ("bias", 0.0)):
+            if name in state:
+                state[name] = F.pad(state[name], (0, len(items)), value=value)
+        state["items.vectors"] = F.pad(state["items.vectors"], (0, 0, 0, len(items)))
+        more = copy.copy(self)
+        more._catalog = Catalog(pl.concat([self.catalog.items, items], how="diagonal_relaxed"), ordered=True)
+        more.restore(state)
+        with torch.no_grad():
+            index = torch.arange(self.catalog.size, more.catalog.size)[:, None]
+            vectors = more.net.last_hidden(index, torch.ones_like(index[:, 0])) * c.temperature
+            more.net.items.vectors[self.catalog.size :] = vectors
+        return more

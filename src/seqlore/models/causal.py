@@ -49,7 +49,7 @@ class PersonalConfig(NetConfig):
 class PersonalNet(SequenceNet):
     """A causal net with a vector for each user; users' row 0 is the stranger. Items are compared by a second table."""
 
-    config: PersonalConfig
+    config: Any  # a PersonalConfig, of its own kind in each net
 
     def __init__(self, counts: np.ndarray, config: PersonalConfig, text: Tensor | None, users: int) -> None:
         """Args: as of ``SequenceNet``. users: rows of the table of users, the stranger's included."""

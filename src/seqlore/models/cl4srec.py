@@ -90,7 +90,7 @@ def contrast(first: Tensor, second: Tensor, temperature: float, alike: Tensor | 
 class CL4SRecNet(SASRecNet):
     """SASRec with a mask and a contrast."""
 
-    config: CL4SRecConfig
+    config: Any  # a CL4SRecConfig, of its own kind in each net
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

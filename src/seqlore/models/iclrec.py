@@ -108,5 +108,5 @@ class ICLRec(CL4SRec):
         """The E step: cluster what the net, as it stands, makes of all training sequences."""
         net, c = self.net, self.config
         whole = self._encode(train.drop_last(), net.whole, c.embedding_size).cpu().numpy()
-        clusters = KMeans(min(c.intents, len(whole)), n_init=1, max_iter=20, random_state=c.seed).fit(whole)
+        clusters = KMeans(min(c.intents, len(whole)), n_init="auto", max_iter=20, random_state=c.seed).fit(whole)
         net.centers = torch.from_numpy(clusters.cluster_centers_).to(net.centers)

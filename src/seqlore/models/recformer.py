@@ -261,6 +261,7 @@ class Recformer(NetRecommender):
     def build(self, split: Split, checkpoint: Path | None = None) -> SequenceNet:
         """A pre-trained net. With ``checkpoint`` a killed pre-training goes on from its last epoch."""
         net, c = super().build(split, checkpoint), self.config
+        assert isinstance(net, RecformerNet)
         self.net = net
         if c.pretrain_epochs:
             learn = self.training_sequences(split)

@@ -147,6 +147,7 @@ class S3Rec(SASRec):
     def build(self, split: Split, checkpoint: Path | None = None) -> SequenceNet:
         """A pre-trained net. With ``checkpoint`` a killed pre-training goes on from its last epoch."""
         net, c = super().build(split, checkpoint), self.config
+        assert isinstance(net, SASRecNet)
         stage = Pretraining(net, attribute_table(split.catalog, c.attributes))
         if c.pretrain_epochs == 0:
             return net

@@ -36,7 +36,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulate(users=80, items=40, interactions_per_user=7, seed=3).save(root / "shop")
     rows = [{"model": "MostPopular"}, {"model": "ItemKNN"}, {"model": "SASRec", "settings": NET}]
     recipe = {"name": "shop", "dataset": {"path": str(root / "shop")}, "evaluation": {"at": [5, 10]}, "models": rows}
-    run(Recipe.parse(recipe, "test"), out=root / "run")
+    with pytest.MonkeyPatch.context() as patch:  # the report takes longer than all the rest
+        patch.setattr("seqlore.experiment.runner.write_report", lambda folder: folder)
+        run(Recipe.parse(recipe, "test"), out=root / "run")
     return root / "run"
 
 

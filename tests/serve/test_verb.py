@@ -99,3 +99,12 @@ def test_what_cannot_be_served_is_told_in_one_sentence(
 )
 def test_which_addresses_are_of_this_machine_alone(host: str, local: bool) -> None:
     assert _is_local(host) is local
+
+
+def test_without_the_extra_it_says_how_to_get_it(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit):
+        main(["serve", str(run_folder)])
+    assert "pip install 'seqlore[serve]'" in capsys.readouterr().err

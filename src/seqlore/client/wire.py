@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 
 #: An item's id as its catalogue writes it.
 ItemId = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Text = Annotated[str, Field(max_length=20_000)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
@@ -58,10 +59,10 @@ UserId = Annotated[str | None, Field(description="For models that know users; a 
 class Filters(Request):
     """Which items may be listed; several conditions must all hold."""
 
-    items: list[ItemId] | None = Field(None, description="Only these.")
-    exclude: list[ItemId] | None = Field(None, description="None of these.")
+    items: list[ItemId] | None = Field(default=None, description="Only these.")
+    exclude: list[ItemId] | None = Field(default=None, description="None of these.")
     attributes: dict[str, list[Value]] | None = Field(
-        None,
+        default=None,
         description="Attribute → values, one of which the item must have; an attribute that is a list must hold one.",
         examples=[{"brand": ["Dove"]}],
     )
@@ -71,11 +72,11 @@ class RecommendRequest(Request):
     """One history, or many of them."""
 
     model: ModelName = None
-    history: History | None = Field(None, description="Ids or titles, oldest first.", examples=[["B004756YJA"]])
-    histories: list[History] | None = Field(None, description="Many histories; give this or `history`.")
-    users: list[str] | None = Field(None, description="A user a history, for models that know users.")
-    k: int = Field(10, ge=1, description="Length of each list.")
-    exclude_seen: bool = Field(True, description="Leave the items of the history out of the list.")
+    history: History | None = Field(default=None, description="Ids or titles, oldest first.", examples=[["B004756YJA"]])
+    histories: list[History] | None = Field(default=None, description="Many histories; give this or `history`.")
+    users: list[str] | None = Field(default=None, description="A user a history, for models that know users.")
+    k: int = Field(default=10, ge=1, description="Length of each list.")
+    exclude_seen: bool = Field(default=True, description="Leave the items of the history out of the list.")
     filters: Filters | None = None
 
 
@@ -84,7 +85,7 @@ class SimilarRequest(Request):
 
     model: ModelName = None
     item: ItemRef
-    k: int = Field(10, ge=1)
+    k: int = Field(default=10, ge=1)
     filters: Filters | None = None
 
 
@@ -95,7 +96,7 @@ class RerankRequest(Request):
     history: History = Field(examples=[["B004756YJA"]])
     candidates: Annotated[list[ItemRef], Field(min_length=1)]
     user: UserId = None
-    exclude_seen: bool = Field(False, description="Leave out candidates that stand in the history.")
+    exclude_seen: bool = Field(default=False, description="Leave out candidates that stand in the history.")
 
 
 class ExplainRequest(Request):
@@ -105,15 +106,17 @@ class ExplainRequest(Request):
     history: History
     items: Annotated[list[ItemId], Field(min_length=1, description="Recommended items to be explained.")]
     user: UserId = None
-    nearest: int = Field(3, ge=0, description="Nearest items of the history to name.")
-    label: bool = Field(False, description="Let the model say what each item is like, where it can; takes a while.")
+    nearest: int = Field(default=3, ge=0, description="Nearest items of the history to name.")
+    label: bool = Field(
+        default=False, description="Let the model say what each item is like, where it can; takes a while."
+    )
 
 
 class NewItem(BaseModel):
     """An item that came after training: its id and texts, under the names of the catalogue's columns."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, Annotated[str, Field(max_length=20_000)] | list[str] | float | bool | None]
+    __pydantic_extra__: dict[str, Text | list[str] | float | bool | None]  # pyright: ignore
 
     item_id: ItemId
     title: Word

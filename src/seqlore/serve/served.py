@@ -52,8 +52,9 @@ class Served:
         self.space = item_space(model)  # [size, d]
         self.norms = None if self.space is None else self.space.norm(dim=1)
         # A table behind an adapter is computed once and not for every request.
-        computed = isinstance(model, NetRecommender) and not isinstance(model.net.items, ItemTable)
-        self._table = model.item_vectors().T.contiguous() if computed else None
+        self._table: torch.Tensor | None = None  # [d, size]
+        if isinstance(model, NetRecommender) and not isinstance(model.net.items, ItemTable):
+            self._table = model.item_vectors().T.contiguous()
         self.index = self._build_index(settings)
         _ = self.catalog.titles
         if len(self.catalog) <= TITLES_AT_ONCE:
@@ -97,10 +98,14 @@ class Served:
         k = min(k, len(self.catalog))
         if candidates is not None and not len(candidates):
             return Lists(np.zeros((len(histories), k), np.int32), np.full((len(histories), k), -np.inf, np.float32))
-        spoken = histories.lengths > 0
-        if self.index is not None and candidates is None and spoken.all():
+        if self.index is not None and candidates is None:
             return self._search(self.index, histories, k, exclude_seen)
-        if self._table is not None and spoken.all():
+        return self._exact(histories, k, exclude_seen, candidates)
+
+    def _exact(
+        self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.int32] | None = None
+    ) -> Lists:
+        if self._table is not None and histories.lengths.all():
             return ranking.rank(
                 self._score, histories, k, size=self.catalog.size, exclude_seen=exclude_seen, candidates=candidates
             )
@@ -150,6 +155,7 @@ class Served:
 
     def _score(self, histories: Sequences) -> torch.Tensor:
         assert isinstance(self.model, NetRecommender)
+        assert self._table is not None
         return self.model.encode(histories) @ self._table
 
     def _search(self, index: VectorIndex, histories: Sequences, k: int, exclude_seen: bool) -> Lists:
@@ -160,7 +166,13 @@ class Served:
         found, scores = index.search(queries, k + more)
         items = np.zeros((len(histories), k), np.int32)
         kept = np.full((len(histories), k), -np.inf, np.float32)
-        for row, history in enumerate(histories):
+        # An empty history, or one of which the model reads nothing, says nothing: the model answers by what is popular.
+        mute = np.flatnonzero((histories.lengths == 0) | ~queries.any(1))
+        if len(mute):
+            lists = self._exact(histories.take(mute), k, exclude_seen)
+            items[mute], kept[mute] = lists.items, lists.scores
+        for row in np.setdiff1d(np.arange(len(histories)), mute):
+            history = histories[row]
             fits = found[row] > 0
             if exclude_seen:
                 fits &= ~np.isin(found[row], history)

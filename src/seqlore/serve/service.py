@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -166,7 +167,7 @@ class Service:
         """All models."""
         return wire.ModelsAnswer(models=[info(lane.served) for lane in self.registry.lanes])
 
-    async def _dense(self, served: Served, refs: wire.History, field: str) -> tuple[list[int], list[str]]:
+    async def _dense(self, served: Served, refs: Sequence[wire.ItemRef], field: str) -> tuple[list[int], list[str]]:
         self._at_most(len(refs), max(self.settings.max_history, self.settings.max_items), field, "items")
         titles = sum(not isinstance(ref, str) for ref in refs)
         if not titles:
@@ -174,7 +175,7 @@ class Service:
         self._at_most(titles, self.settings.max_titles, field, "titles")
         return await asyncio.to_thread(served.dense, refs, field)  # a search takes its time
 
-    async def _known(self, served: Served, refs: wire.History, field: str) -> list[int]:
+    async def _known(self, served: Served, refs: Sequence[wire.ItemRef], field: str) -> list[int]:
         known, unknown = await self._dense(served, refs, field)
         if unknown:
             raise Refused(f"{served.name} knows no item {unknown[0]!r}", field, 404)

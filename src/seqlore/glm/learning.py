@@ -144,8 +144,13 @@ def _lists(sequences: Sequences) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """What an epoch reads. Attributes: train: sequences of two events or more. masked: masked documents' share of all
-    texts. rolling: share of next-title examples that ask for a whole tail."""
+    """What an epoch reads.
+
+    Attributes:
+        train: sequences of two events or more. masks, windows: how they are blanked and cut.
+        masked: share of all texts that are masked histories. rolling: share of the others that ask for a whole tail.
+        batch_tokens: padded tokens of a batch. seed: of order, windows and blanks.
+    """
 
     histories: HistoryWriter
     train: Sequences

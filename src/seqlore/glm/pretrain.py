@@ -30,12 +30,12 @@ from seqlore.lore.corpus import CorpusConfig, read_split
 from seqlore.training import TrainConfig, train
 from seqlore.training.loop import Progress
 
-#: Width, blocks, heads, vocabulary: about 0.2, 1, 2, 6 and 30 million weights.
+#: Width, blocks, heads, vocabulary: about 0.2, 0.6, 1.1, 6 and 30 million weights.
 SHAPES = {
     "nano": (64, 2, 2, 1024),
-    "tiny": (128, 4, 4, 2048),
-    "mini": (160, 5, 5, 4096),
-    "small": (256, 6, 4, 6144),
+    "tiny": (96, 3, 3, 2048),
+    "mini": (128, 4, 4, 2048),
+    "small": (256, 6, 4, 4096),
     "base": (512, 8, 8, 8192),
 }
 
@@ -44,7 +44,7 @@ class GLMPretrainConfig(TrainConfig):
     """Settings of a GLM of the data's own. An epoch is a round of ``tokens / epochs`` tokens."""
 
     shape: Literal["nano", "tiny", "mini", "small", "base"] = Field(
-        default="tiny", description="About 0.2, 1, 2, 6 or 30 million weights."
+        default="tiny", description="About 0.2, 0.6, 1.1, 6 or 30 million weights."
     )
     vocabulary: int | None = Field(default=None, ge=300, description="Tokens of the tokenizer; None = by the shape.")
     context: int = Field(default=256, ge=16, description="Largest position id: tokens of a document.")

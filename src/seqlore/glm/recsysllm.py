@@ -97,7 +97,10 @@ class RecSysLLMConfig(TrainConfig):
     )
     valid_cases: int | None = Field(default=1000, ge=1, description="At most so many validation cases; None = all.")
     learning_rate: float = Field(
-        default=1e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 for GLM-10B (paper)."
+        default=3e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 for GLM-10B (paper)."
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine", description="Course of the learning rate after warm-up."
     )
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; None = no clipping.")
     epochs: int = Field(default=8, ge=1, description="Most epochs of tuning (paper: 8).")

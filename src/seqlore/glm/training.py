@@ -7,7 +7,7 @@ Adapter: Hu et al., "LoRA", ICLR 2022 (arXiv 2106.09685), from peft, on the four
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,26 +25,13 @@ CHUNK = 8192
 READ_TOKENS = 16_384
 
 
-class Body(Protocol):
-    """What fills blanks: a GLM, or an ordinary causal model behind an adapter. Also an ``nn.Module``."""
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def longest(self) -> int:
-        """Largest position id."""
-        ...
-
-    def new_cache(self) -> Any: ...
-
-    def __call__(self, ids: Tensor, inter: Tensor, intra: Tensor, sight: Tensor, cache: Any = None) -> Tensor: ...
-
-    def logits(self, hidden: Tensor) -> Tensor: ...
-
-
 class BlankNet(nn.Module):
-    """The body as the loop has it; what is frozen stays outside the module tree, so out of checkpoints."""
+    """The body as the loop has it; what is frozen stays outside the module tree, so out of checkpoints.
+
+    A body is a :class:`seqlore.glm.model.GLM`, or what offers the same: called with ids, both position ids and what
+    each token sees it gives hidden states, and it has ``logits``, ``new_cache``, ``head``, ``device``, ``size`` and
+    ``longest``.
+    """
 
     def __init__(self, body: Any) -> None:
         super().__init__()

@@ -6,14 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 import seqlore
 from seqlore.data import Sequences, Split, leave_one_out
+from seqlore.errors import DataError
 from seqlore.models import net as nets
 from seqlore.models.net import NetConfig
 from seqlore.recommender import model_class
+from seqlore.serve.arrivals import with_new_items
 from toys import make_dataset
 
 #: Each model with the settings that keep it small.
@@ -143,6 +146,25 @@ def test_texts_enter_and_a_saved_model_needs_no_encoder(
             old.unlink()
     torch.testing.assert_close(seqlore.load(folder).score(split.test.histories), model.score(split.test.histories))
     assert not torch.equal(model.score(split.test.histories), fitted(name, split, epochs=1).score(split.test.histories))
+
+
+@pytest.mark.parametrize("name", ITEM_INIT)
+def test_over_texts_that_stay_a_new_item_has_a_place(name: str, split: Split, tiny_encoder: Path, tmp_path: Path):
+    source = {"encoder": str(tiny_encoder), "store": str(tmp_path / "store"), "mode": "frozen"}
+    model = fitted(name, split, item_init=source, epochs=1)
+    new = pl.DataFrame({"item_id": ["new"], "title": ["thing z of no use"]})
+    if name in ("Caser", "FDSA"):  # they know more of an item than its text
+        with pytest.raises(DataError, match="takes no new items"):
+            with_new_items(model, new)
+        return
+    more = with_new_items(model, new)
+    size = model.catalog.size
+    scores = more.score(split.test.histories)
+    assert scores.shape[1] == size + 1
+    torch.testing.assert_close(scores[:, :size], model.score(split.test.histories))
+    assert scores[:, size].isfinite().all()
+    after = more.score(more.histories([["i1", "new"]]))
+    assert not torch.equal(after, more.score(more.histories([["i1"]])))
 
 
 @pytest.mark.parametrize("loss", ["sampled", "bce"])

@@ -102,6 +102,12 @@ def test_exact_decoding_lists_what_beams_list(split: Split, model: RecSysLLM):
     assert (lists.items == beams.items).mean() > 0.9  # equal scores may change places by the last bit
 
 
+def test_with_beams_enough_the_outlook_changes_nothing(split: Split, model: RecSysLLM):
+    histories = split.test.histories
+    narrow = fitted(split, outlook=False)
+    np.testing.assert_allclose(narrow.rank(histories, 4).scores, model.rank(histories, 4).scores, atol=1e-5)
+
+
 def test_candidates_of_each_case_are_scored_exactly_and_alone(split: Split, model: RecSysLLM):
     index = {e: int(split.catalog.index([e])[0]) for e in TITLES}
     candidates = np.array([[index["c"], index["b"], 0], [index["d"], index["z"], index["a"]]])

@@ -34,6 +34,7 @@ from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
 from seqlore.glm.model import GLM
 from seqlore.glm.original import is_glm, load_glm
+from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
 from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
 from seqlore.glm.spans import MaskConfig
@@ -90,7 +91,10 @@ class RecSysLLMConfig(TrainConfig):
     decoding: Literal["beam", "exact"] = Field(
         default="beam", description="Search titles with beams, or score them all (slow; candidate lists always are)."
     )
-    beams: int = Field(default=40, ge=1, description="Open prefixes of each case.")
+    beams: int = Field(default=80, ge=1, description="Open prefixes of each case.")
+    outlook: bool = Field(
+        default=True, description="Choose beams by what the likeliest title below a prefix may have, not by its all."
+    )
     normalise: Normalise = Field(
         default="vocabulary",
         description="What a token's probability is a share of: all tokens, or those that go on a title.",
@@ -179,6 +183,8 @@ class RecSysLLM(Recommender):
         self._glm, self._users = body, users
         self._histories = HistoryWriter(writer, titles, users, automaton, body.longest, config.max_items)
         self._trie = title_trie(titles[1:], encode, body.size, end=writer.marks.end, counts=self._counts.numpy()).trie
+
+        self._outlook = largest_share(self._trie, self._counts.numpy())
 
     def _tune(self, split: Split, **options: Any) -> None:
         config, body, histories = self.config, self._glm, self._histories
@@ -270,6 +276,7 @@ class RecSysLLM(Recommender):
             candidates=candidates,
             normalise=self.config.normalise,
             grow=lambda body, asked: BlankTree(body, asked, self._automaton),
+            outlook=self._outlook if self.config.outlook else None,
         )
         self.diagnostics = {"exact_lists": float(found.exact.mean())}
         return found.lists

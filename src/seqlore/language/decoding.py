@@ -87,6 +87,7 @@ def beam_search(
     normalise: Normalise = "vocabulary",
     batch_tokens: int | None = None,
     grow: Callable[[Any, Sequence[Any]], Any] = Tree,
+    outlook: Tensor | None = None,
 ) -> Decoded:
     """The k most probable items after each prompt.
 
@@ -100,6 +101,8 @@ def beam_search(
         candidates: dense indices, [c] for all prompts or [n, c] for each; 0 pads. batch_tokens: cached positions at a
             time; None = by device.
         grow: (model, prompts) → what stands in for :class:`Tree`, for models and prompts of another kind.
+        outlook: [nodes], what is expected of the way on from a node, as a log-probability. It only chooses the beams,
+            by score plus outlook: a prefix that hundreds of titles share is worth less than its probability.
 
     Raises: ConfigError: a prompt is empty, or beams or k is not positive.
     """
@@ -113,7 +116,7 @@ def beam_search(
         mine = candidates if candidates is None or candidates.ndim == 1 else candidates[rows]
         room = _Room(trie, len(rows), None if seen is None else seen.take(rows), mine)
         tree = grow(model, [prompts[i] for i in rows.tolist()])
-        search = _Search(tree, trie, room, len(rows), k, beams, normalise)
+        search = _Search(tree, trie, room, len(rows), k, beams, normalise, outlook)
         search.run()
         items[rows], scores[rows] = search.pool_items.cpu().numpy(), search.pool_scores.cpu().numpy()
         exact[rows] = (search.cut < search.pool_scores[:, -1]).cpu().numpy() | (search.cut == -torch.inf).cpu().numpy()
@@ -124,8 +127,19 @@ def beam_search(
 class _Search:
     """The search of n cases together, with at most W beams of each at a time."""
 
-    def __init__(self, tree: Any, trie: Trie, room: _Room, n: int, k: int, beams: int, normalise: Normalise) -> None:
+    def __init__(
+        self,
+        tree: Any,
+        trie: Trie,
+        room: _Room,
+        n: int,
+        k: int,
+        beams: int,
+        normalise: Normalise,
+        outlook: Tensor | None,
+    ) -> None:
         device = trie.edges.device
+        self.outlook = None if outlook is None else outlook.to(device)
         self.tree, self.trie, self.room, self.k, self.beams = tree, trie, room, k, beams
         self.normalise: Normalise = normalise
         self.pool_items = torch.zeros(n, k, dtype=torch.int64, device=device)
@@ -165,7 +179,8 @@ class _Search:
         self._finish(case[row[leaf]], child[leaf], score[leaf])
         open_ = ~leaf & (score >= self.pool_scores[case[row], -1]) & self.room.has(case[row], child)
         row, child, score, origin = row[open_], child[open_], score[open_], (beam[of] % width)[open_]
-        best, place = _best(row, score, child, self.beams)
+        hope = score if self.outlook is None else score + self.outlook[child]
+        best, place = _best(row, hope, child, self.beams)
         cut = torch.ones_like(row, dtype=torch.bool).index_fill_(0, best, False)
         self.cut.scatter_reduce_(0, case[row[cut]], score[cut], "amax")
         shape = (len(case), int(place.max()) + 1 if len(place) else 1)

@@ -291,7 +291,7 @@ def million(args: argparse.Namespace) -> None:
     found = served.rank(asked, 20).items
     exact = model.rank(asked, 20).items
     recall = np.mean([len(np.intersect1d(f, e)) / 20 for f, e in zip(found, exact, strict=True)])
-    told = {"lists": served.index.lists, "probes": served.index.probes, "told_recall": round(served.index.recall, 4)}
+    told = {"depth": served.index.depth, "told_recall": round(served.index.recall, 4)}
     different = len(np.unique(exact))
     ids = model.catalog.ids
     asks = [json.dumps({"history": [ids[i - 1] for i in h], "k": 20}).encode() for h in histories]

@@ -10,6 +10,7 @@ import torch
 
 import seqlore as sl
 from seqlore.data import Sequences, Split
+from seqlore.serve import index
 from seqlore.serve.index import build_index, recall_of
 from seqlore.serve.served import Served
 from seqlore.serve.settings import ServeSettings
@@ -27,22 +28,40 @@ def test_what_the_index_finds_is_scored_exactly_and_what_it_promises_is_true() -
     vectors = centres.repeat(100, 1) + 0.2 * torch.randn(3000, 8, generator=rng)
     vectors[[0, 17]] = 0
     queries = centres.repeat(2, 1) + 0.2 * torch.randn(60, 8, generator=rng)
-    index = build_index(vectors, queries, recall=0.9)
-    assert index is not None
-    items, scores = index.search(queries.numpy(), 20)
+    made = build_index(vectors, queries, recall=0.9)
+    assert made is not None
+    items, scores = made.search(queries.numpy(), 20)
     np.testing.assert_allclose(
         scores, np.take_along_axis((queries @ vectors.T).numpy(), items, 1), rtol=1e-5, atol=1e-5
     )
     assert (np.diff(scores, axis=1) <= 0).all()
     assert not np.isin(items, [0, 17]).any(), "neither padding nor an item without a vector"
     exact = (queries @ vectors.T).index_fill(1, torch.tensor([0, 17]), -torch.inf).topk(20).indices.numpy()
-    assert recall_of(items, exact) == pytest.approx(index.recall)
-    assert index.recall >= 0.9
+    assert recall_of(items, exact) == pytest.approx(made.recall)
+    assert made.recall >= 0.9
 
 
-def test_an_index_that_cannot_reach_the_recall_is_not_used() -> None:
-    vectors = torch.nn.functional.normalize(torch.randn(2000, 64, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert build_index(vectors, torch.randn(32, 64), recall=1.0) is None, "noise in 64 dimensions has no neighbourhoods"
+def test_an_index_that_cannot_reach_the_recall_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = torch.Generator().manual_seed(0)
+    vectors, queries = torch.randn(2000, 64, generator=rng), torch.randn(32, 64, generator=rng)
+    monkeypatch.setattr(index, "DEPTHS", (1,))
+    assert build_index(vectors, queries, recall=1.0) is None, "4 bits for two dimensions do not tell noise apart"
+    monkeypatch.setattr(index, "DEPTHS", (1, 100))
+    found = build_index(vectors, queries, recall=1.0)
+    assert found is not None
+    assert (found.depth, found.recall) == (100, 1.0), "with 2,000 candidates all are scored exactly"
+
+
+def test_a_list_longer_than_the_index_is_short() -> None:
+    vectors = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    vectors[20:] = 0
+    found = build_index(vectors, vectors[1:4], recall=0.5)
+    assert found is not None
+    items, scores = found.search(vectors[1:3].numpy(), 30)
+    assert items.shape == scores.shape == (2, 30)
+    assert (items[:, 19:] == 0).all()
+    assert (scores[:, 19:] == -np.inf).all()
+    assert sorted(items[0, :19]) == list(range(1, 20))
 
 
 def test_lists_through_the_index(run_folder: Path, split: Split) -> None:

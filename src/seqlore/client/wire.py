@@ -228,13 +228,15 @@ class AddItemsAnswer(Answer):
 
 
 class IndexInfo(Answer):
-    """The index of a large catalogue. ``recall``: share of the exact list that it finds, at ``k``, on ``queries``."""
+    """The index of a large catalogue. ``recall``: share of the exact list that it finds, at ``k``, on ``queries``
+    queries; ``depth``: candidates that it scores exactly for each place of a list.
+    """
 
     kind: str
     recall: float
     k: int
     queries: int
-    probes: int
+    depth: int
 
 
 class ModelInfo(Answer):

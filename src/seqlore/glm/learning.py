@@ -23,6 +23,7 @@ from seqlore.glm.texts import Entity, Text, Writer
 from seqlore.glm.training import batches, chunks
 from seqlore.glm.tree import Question, questions
 from seqlore.glm.windows import WindowConfig, draw_terms, windowed
+from seqlore.training.batches import shuffle_ties
 
 
 @dataclass
@@ -150,6 +151,7 @@ class Curriculum:
         train: sequences of two events or more. masks, windows: how they are blanked and cut.
         masked: share of all texts that are masked histories. rolling: share of the others that ask for a whole tail.
         batch_tokens: padded tokens of a batch. seed: of order, windows and blanks.
+        shuffle: events of one time stand in a new order each epoch, as in a split with shuffled ties.
     """
 
     histories: HistoryWriter
@@ -160,17 +162,19 @@ class Curriculum:
     rolling: float
     batch_tokens: int
     seed: int
+    shuffle: bool = False
 
     def batches(self, epoch: int, shard: tuple[int, int]) -> Iterator[Batch]:
         """Of one epoch."""
         rng = np.random.default_rng((self.seed, epoch))
-        n = len(self.train)
+        train = shuffle_ties(self.train, rng) if self.shuffle else self.train
+        n = len(train)
         extra = rng.choice(n, round(n * self.masked / (1 - self.masked)), replace=True)
         rows = np.r_[np.arange(n), extra]
         asked = np.arange(len(rows)) < n
 
         def make(index: NDArray[np.int64]) -> Blanked:
-            part = self.train.take(rows[index])
+            part = train.take(rows[index])
             ends = part.offsets[1:]
             # A history that is too long to be told ends at another of its events each time.
             over = np.maximum(part.lengths - self.histories.max_items - 1, 0)

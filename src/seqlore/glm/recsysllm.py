@@ -183,7 +183,6 @@ class RecSysLLM(Recommender):
         self._glm, self._users = body, users
         self._histories = HistoryWriter(writer, titles, users, automaton, body.longest, config.max_items)
         self._trie = title_trie(titles[1:], encode, body.size, end=writer.marks.end, counts=self._counts.numpy()).trie
-
         self._outlook = largest_share(self._trie, self._counts.numpy())
 
     def _tune(self, split: Split, **options: Any) -> None:
@@ -198,6 +197,7 @@ class RecSysLLM(Recommender):
             rolling=config.rolling,
             batch_tokens=config.batch_tokens,
             seed=config.seed,
+            shuffle=split.how.get("ties") == "shuffled",
         )
         valid = split.valid if split.valid is not None and len(split.valid) else None
         if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:

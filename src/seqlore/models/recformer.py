@@ -66,11 +66,11 @@ class RecformerConfig(NetConfig):
     pre_norm: bool = Field(False, description="Layer norm before each sublayer (else after, as published).")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
     temperature: float = Field(0.05, gt=0, description="Divides cosines.")
-    batch_tokens: int = Field(8192, ge=1, description="Tokens of text in a batch.")
+    batch_tokens: int = Field(4096, ge=1, description="Tokens of text in a batch.")
     refresh_epochs: int | None = Field(
         16, ge=1, description="Epochs before each of which items are encoded anew; None = all."
     )
-    pretrain_epochs: int = Field(10, ge=0, description="Epochs of pre-training.")
+    pretrain_epochs: int = Field(3, ge=0, description="Epochs of pre-training.")
     pretrain_rate: float = Field(1e-3, gt=0, description="Learning rate of pre-training.")
     mask_probability: float = Field(0.15, gt=0, lt=1, description="Share of tokens that pre-training masks.")
     mask_weight: float = Field(0.1, ge=0, description="Weight of masked-token prediction.")

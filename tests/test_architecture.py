@@ -34,6 +34,7 @@ FLOORS = (
     ("glm",),
     ("report",),
     ("experiment",),
+    ("tasks",),
     ("tuning", "serve"),
     ("cli",),
 )

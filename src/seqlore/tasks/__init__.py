@@ -1,0 +1,1 @@
+"""Five families of tasks on one split: rating, sequential, explanation, review, direct."""

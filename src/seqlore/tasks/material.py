@@ -1,0 +1,159 @@
+"""From the events of one split to what the families ask and what they want to hear.
+
+What a prompt may tell of an event is its own stars, hint word and review, where the family hands them over
+(explanation: stars, and the hint if asked; review: the text that is to be summed up): these come from the held-out
+review itself, as in P5, and tables must say so. All else (histories, and the features that can be a hint) is of earlier
+events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seqlore.config import Config
+from seqlore.errors import DataError
+from seqlore.evaluation.candidates import shuffled, target_and_unseen
+from seqlore.glm.texts import Entity, Example
+from seqlore.lore.extractive.english import clean
+from seqlore.tasks.features import Explanation, FeatureConfig, FeatureExtractor
+from seqlore.tasks.naming import Naming
+from seqlore.tasks.prompts import Family, Prompt, Value, Words, fill
+from seqlore.tasks.split import Pairs, Part, TaskSplit
+
+
+class MaterialConfig(Config):
+    """What is told."""
+
+    max_items: int = Field(default=10, ge=1, description="Latest items of a history that are told.")
+    review_words: int = Field(default=80, ge=1, description="First words of a review that are told.")
+    summary_words: int = Field(default=12, ge=1, description="First words of a summary that are asked for.")
+    candidates: int = Field(default=9, ge=1, description="Wrong items in a list that a prompt shows.")
+    features: FeatureConfig = Field(default_factory=FeatureConfig, description="Of explanations.")
+
+
+class Material:
+    """What is known of the events of one split."""
+
+    def __init__(self, tasks: TaskSplit, config: MaterialConfig | None = None) -> None:
+        self.tasks, self.config = tasks, config or MaterialConfig()
+        self._explained: dict[int, Explanation | None] = {}
+
+    @cached_property
+    def reviews(self) -> list[str]:
+        """[interactions]."""
+        return self.tasks.texts("review")
+
+    @cached_property
+    def summaries(self) -> list[str]:
+        """[interactions]."""
+        return self.tasks.texts("summary")
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """Made from the reviews of the training part."""
+        return FeatureExtractor((self.reviews[r] for r in self.tasks.train.rows.tolist()), self.config.features)
+
+    def explanation(self, row: int) -> Explanation | None:
+        """The explanation in the review at a row."""
+        if row not in self._explained:
+            self._explained[row] = self.extractor.explain(self.reviews[row])
+        return self._explained[row]
+
+    def pairs(self, family: Family, part: Part) -> Pairs:
+        """Those of a part that have what the family asks for and about; a history of an event for items.
+
+        Raises: DataError: none has, or the data lacks the column.
+        """
+        pairs = self.tasks.part(part)
+        rows = pairs.rows.tolist()
+        if family == "rating":
+            keep = np.ones(len(pairs), bool)
+            _ = self.tasks.ratings
+        elif family == "explanation":
+            keep = np.array([self.explanation(r) is not None for r in rows], bool)
+        elif family == "review":
+            keep = np.array([bool(self.reviews[r].strip() and self.summaries[r].strip()) for r in rows], bool)
+        else:
+            keep = pairs.at > pairs.sequences.offsets[:-1][pairs.of]
+        if not keep.any() and part != "valid":
+            raise DataError(f"{self.tasks.split.dataset.name}: no event of the {part} part fits the family {family!r}")
+        return pairs.take(keep)
+
+    def candidates(self, pairs: Pairs, n: int, seed: int) -> NDArray[np.int32]:
+        """int32 [pairs, n + 1], the target and n items that the history has not, in index order."""
+        return target_and_unseen(pairs.cases(), n, size=self.tasks.split.catalog.size, seed=seed)
+
+    def answer(self, family: Family, item: int, row: int) -> str | int:
+        """What is right: stars, a sentence, a summary, or the dense index of an item."""
+        if family == "rating":
+            return str(int(self.tasks.ratings[row]))
+        if family == "explanation":
+            found = self.explanation(row)
+            assert found is not None  # pairs() leaves out the others
+            return found.sentence
+        if family == "review":
+            return " ".join(clean(self.summaries[row]).split()[: self.config.summary_words])
+        return item
+
+
+def write(
+    material: Material,
+    naming: Naming,
+    family: Family,
+    pairs: Pairs,
+    prompts: list[Prompt],
+    *,
+    candidates: NDArray[np.integer] | None = None,
+    seed: int = 0,
+) -> list[Example]:
+    """Questions with their answers, one a pair.
+
+    Args: prompts: one a pair. candidates: [n, c] that a prompt with ``{candidates}`` lists, in an order by ``seed``;
+        None = as many as the settings say, drawn by it.
+    """
+    if candidates is None and any("candidates" in p.template.names for p in prompts):
+        candidates = material.candidates(pairs, material.config.candidates, seed)
+    lists = None if candidates is None else shuffled(candidates, seed)
+    told = pairs.histories(material.config.max_items)
+    out = []
+    for i, (user, item, row) in enumerate(pairs):
+        names = prompts[i].template.names
+        values: dict[str, Value] = {"user": [naming.user(user)], "item": [(naming.item(item),)]}
+        if "history" in names:
+            a, b = told.offsets[i], told.offsets[i + 1]
+            assert told.rows is not None
+            values["history"] = _history(material, naming, family, told.items[a:b], told.rows[a:b])
+        if lists is not None:
+            values["candidates"] = [(naming.item(int(c)),) for c in lists[i] if c]
+        values |= _own(material, names, row)
+        answer = material.answer(family, item, row)
+        target: Words = (naming.item(answer),) if isinstance(answer, int) else (answer,)
+        out.append(Example.of(fill(prompts[i].template, values), target, family))
+    return out
+
+
+def _history(material: Material, naming: Naming, family: Family, items: NDArray, rows: NDArray) -> Value:
+    """Items as entities; the rating family tells their stars as well."""
+    named = [naming.item(int(i)) for i in items]
+    if family != "rating":
+        return [(each,) for each in named]
+    stars = material.tasks.ratings[rows].astype(int).tolist()
+    return [(each, f" {n}") for each, n in zip(named, stars, strict=True)]
+
+
+def _own(material: Material, names: set[str], row: int) -> Mapping[str, Value]:
+    """What the family hands over of the event itself."""
+    out: dict[str, Value] = {}
+    if "stars" in names:
+        out["stars"] = [(str(int(material.tasks.ratings[row])),)]
+    if "hint" in names and (found := material.explanation(row)) is not None:
+        out["hint"] = [(Entity(found.feature),)]
+    if "review" in names:
+        words = clean(material.reviews[row]).split()[: material.config.review_words]
+        out["review"] = [(" ".join(words),)]
+    return out

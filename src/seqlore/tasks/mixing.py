@@ -1,0 +1,87 @@
+"""Several families in one training: an epoch reads each family's pairs so many times, each with a prompt by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from seqlore.config import Config
+from seqlore.glm.texts import Example
+from seqlore.tasks.material import Material, write
+from seqlore.tasks.naming import Naming
+from seqlore.tasks.prompts import FAMILIES, Family, Prompt, PromptFile, load_prompts
+from seqlore.tasks.split import Pairs
+
+
+class MixtureConfig(Config):
+    """What an epoch is made of."""
+
+    ratios: dict[Family, float] = Field(
+        default_factory=lambda: dict.fromkeys(FAMILIES, 1.0),
+        description="How often an epoch reads each training pair of a family; 0.1 reads a tenth, drawn anew.",
+    )
+    prompts: dict[Family, str] = Field(default={}, description="Prompt files in place of the built-in ones.")
+    lists: float = Field(default=0.2, ge=0, le=1, description="Share of item questions that show a list of candidates.")
+    hints: float = Field(default=0.5, ge=0, le=1, description="Share of explanations that are asked with a hint word.")
+
+    @model_validator(mode="after")
+    def _some(self) -> MixtureConfig:
+        if min(self.ratios.values(), default=0) < 0 or not any(self.ratios.values()):
+            raise ValueError(f"ratios = {self.ratios}: none may be negative, and one must be positive")
+        return self
+
+
+class Mixture:
+    """Examples of several families, epoch by epoch. All is a function of seed and epoch."""
+
+    def __init__(self, material: Material, naming: Naming, config: MixtureConfig | None = None, seed: int = 0) -> None:
+        self.material, self.naming, self.config, self.seed = material, naming, config or MixtureConfig(), seed
+
+    @property
+    def families(self) -> list[Family]:
+        """Those that are read."""
+        return [f for f, ratio in self.config.ratios.items() if ratio > 0]
+
+    def prompts(self, family: Family) -> PromptFile:
+        """The family's prompt file."""
+        return load_prompts(self.config.prompts.get(family, family))
+
+    @cached_property
+    def _pairs(self) -> dict[Family, Pairs]:
+        return {family: self.material.pairs(family, "train") for family in self.families}
+
+    def counts(self) -> dict[Family, int]:
+        """Examples of an epoch."""
+        return {f: max(1, round(self.config.ratios[f] * len(self._pairs[f]))) for f in self.families}
+
+    def epoch(self, number: int) -> Iterable[Example]:
+        """The examples of an epoch in an order by chance, made in pieces as they are asked for."""
+        rng = np.random.default_rng((self.seed, number))
+        drawn: list[tuple[Family, np.ndarray]] = []
+        for family, n in self.counts().items():
+            whole, rest = divmod(n, size := len(self._pairs[family]))
+            rows = [rng.permutation(size) for _ in range(whole)] + [rng.permutation(size)[:rest]]
+            index = np.concatenate(rows)
+            drawn += [(family, index[a : a + PIECE]) for a in range(0, n, PIECE)]
+        # Pieces, not examples, are put in order: a batch is drawn from several of them.
+        for place in rng.permutation(len(drawn)):
+            family, index = drawn[place]
+            yield from self._written(family, index, rng)
+
+    def _written(self, family: Family, index: np.ndarray, rng: np.random.Generator) -> list[Example]:
+        file, pairs = self.prompts(family), self._pairs[family].take(index)
+        share = {"explanation": self.config.hints}.get(family, self.config.lists)
+        special = next((v for v in file.variants if v), None)
+        chosen: list[Prompt] = []
+        for draw in rng.random(len(index)):
+            ways = file.of(special if special is not None and draw < share else "", seen=True)
+            chosen.append(ways[int(rng.integers(len(ways)))])
+        seed = int(rng.integers(2**31))
+        return write(self.material, self.naming, family, pairs, chosen, seed=seed)
+
+
+#: Examples of one family that are written together.
+PIECE = 512

@@ -1,0 +1,59 @@
+"""How users and items are written: as features and titles (RecSysLLM), or as ids (P5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from seqlore.data import Split
+from seqlore.glm.histories import user_texts
+from seqlore.glm.texts import Entity
+from seqlore.tasks.prompts import Words
+
+
+class Naming(Protocol):
+    """Dense indices → words."""
+
+    def user(self, index: int) -> Words:
+        """A sentence about a user, a blank behind it; () where there is nothing to say."""
+        ...
+
+    def item(self, index: int) -> Entity:
+        """An item's name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Items by their titles, users by their features. Attributes: items: [size], 0 pads. users: [users + 1]."""
+
+    items: Sequence[Entity]
+    users: Sequence[Words]
+
+    @classmethod
+    def of(cls, split: Split, words: int | None = 8) -> Titles:
+        """Args: words: of a title that are kept; None = all. An item without a title is written as its id."""
+        short = (" ".join(title.split()[:words]) for title in split.catalog.titles)
+        items = [Entity("", 0), *(Entity(title, i) for i, title in enumerate(short, start=1))]
+        return cls(items, user_texts(split))  # type: ignore[arg-type]  # texts of users have no blanks
+
+    def user(self, index: int) -> Words:
+        return self.users[index] if index < len(self.users) else ()
+
+    def item(self, index: int) -> Entity:
+        return self.items[index]
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Users and items by numbers. Attributes: items: [size]; users: [users + 1]: the number of each index."""
+
+    items: Sequence[int]
+    users: Sequence[int]
+
+    def user(self, index: int) -> Words:
+        return ("User ", Entity(f"user_{self.users[index]}"), ". ")
+
+    def item(self, index: int) -> Entity:
+        return Entity(f"item_{self.items[index]}", index)

@@ -64,13 +64,9 @@ def test_regularisation_draws_guesses_to_the_mean(crossed: TaskSplit):
         "learning_rate": 0.04,
         "device": "cpu",
     }
-    free = MF(FactorConfig(device="cpu", **settings)).fit(crossed).rate(crossed.test)
-    held = (
-        MF(FactorConfig(device="cpu", **settings, regularisation=50, bias_regularisation=50))
-        .fit(crossed)
-        .rate(crossed.test)
-    )
+    free = MF(FactorConfig(**settings)).fit(crossed).rate(crossed.test)
+    held = MF(FactorConfig(**settings, regularisation=50, bias_regularisation=50)).fit(crossed).rate(crossed.test)
     assert held.std() < free.std() / 2
-    again = MF(FactorConfig(device="cpu", **settings)).fit(crossed)
+    again = MF(FactorConfig(**settings)).fit(crossed)
     assert again.rate(crossed.test).tolist() == free.tolist()
     assert again.rate(crossed.test.take(slice(2, 3))).tolist() == pytest.approx(free[2:3].tolist())

@@ -188,7 +188,8 @@ def _unknown(
     """An item for each user that training does not join to it; after 20 draws it is let go."""
     wrong = rng.integers(1, size, len(users))
     for _ in range(20):
-        bad = np.flatnonzero(np.isin(users << 32 | wrong, known, assume_unique=False))
+        keys = users << 32 | wrong
+        bad = np.flatnonzero(known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys)
         if not len(bad):
             break
         wrong[bad] = rng.integers(1, size, len(bad))

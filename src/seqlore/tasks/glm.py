@@ -1,0 +1,217 @@
+"""All families from one model: a GLM that is tuned on a mixture of tasks, with the mechanism of Chu et al. 2023.
+
+Chu et al., "Leveraging Large Language Models for Pre-trained Recommender Systems" (arXiv 2308.10837): examples of five
+families, written by many prompts, tune one GLM; items and attributes are entities in all of them. Answers are spans of
+part B: stars by the likelihood of each, texts written token by token, items by exact likelihood or by beams over the
+trie of titles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seqlore.data import Sequences
+from seqlore.errors import ConfigError
+from seqlore.glm.blanks import Blanked, blank
+from seqlore.glm.likelihood import item_scores
+from seqlore.glm.marks import load_tokenizer, make_tokenizer
+from seqlore.glm.model import GLM
+from seqlore.glm.original import load_glm
+from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
+from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
+from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
+from seqlore.glm.training import BlankNet, add_lora, batches
+from seqlore.glm.tree import BlankTree, questions
+from seqlore.language.decoding import beam_search
+from seqlore.language.trie import title_trie
+from seqlore.language.tuning import merge
+from seqlore.tasks.material import Material, write
+from seqlore.tasks.mixing import Mixture, MixtureConfig
+from seqlore.tasks.naming import Titles
+from seqlore.tasks.prompts import as_text
+from seqlore.training import TrainConfig, train
+
+#: Examples that are blanked together; a batch is drawn from so many.
+TOGETHER = 4096
+#: Questions that are answered together.
+ASKED = 64
+
+
+class TaskGLMConfig(TrainConfig):
+    """Settings of the tuning."""
+
+    base_model: str | None = Field(default=None, description="Folder of a GLM; None = one of the data's own.")
+    pretraining: GLMPretrainConfig = Field(
+        default_factory=lambda: GLMPretrainConfig.parse({}, "pretraining"), description="Of that one."
+    )
+    start: Literal["pretrained", "random"] = Field(default="pretrained", description="Random: the ablation.")
+    mixture: MixtureConfig = Field(default_factory=MixtureConfig, description="Of families.")
+    title_words: int | None = Field(default=8, ge=1, description="Words of a title; None = all.")
+    positions: PositionConfig = Field(default_factory=PositionConfig, description="Rule of the position ids.")
+    tune: Literal["full", "lora"] = Field(default="full", description="What learns.")
+    lora_rank: int = Field(default=8, ge=1, description="Rank of the adapter.")
+    batch_tokens: int = Field(default=4096, ge=16, description="Padded tokens of a step.")
+    beams: int = Field(default=40, ge=1, description="Open prefixes of a search.")
+    answer_tokens: int = Field(default=40, ge=1, description="Most tokens of a text.")
+    valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family.")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 in the paper.")
+    schedule: Literal["constant", "cosine"] = Field(default="cosine", description="After the warm-up.")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    epochs: int = Field(default=8, ge=1, description="Most epochs (paper: 8).")
+    patience: int = Field(default=2, ge=1, description="Validations without improvement.")
+    monitor: Literal["log_likelihood"] = Field(default="log_likelihood", description="Of answers, a token.")  # type: ignore[assignment]
+
+
+class TaskGLM:
+    """A GLM for all families. Attributes: history: of the tuning, an entry an epoch."""
+
+    def __init__(self, config: TaskGLMConfig | None = None) -> None:
+        self.config = config or TaskGLMConfig.parse({}, "TaskGLM")
+        self.history: list[dict[str, Any]] = []
+
+    def fit(self, material: Material) -> Self:
+        """Raises: ConfigError: the body's context has no room for a question."""
+        config, split = self.config, material.tasks.split
+        self.naming = Titles.of(split, config.title_words)
+        mixture = Mixture(material, self.naming, config.mixture, config.seed)
+        torch.manual_seed(config.seed)
+        self._writer, self._body = self._start(material, mixture)
+        titles, counts = [e.text for e in self.naming.items], split.counts()
+        values = {p.text for user in self.naming.users for p in user if isinstance(p, Entity)}
+
+        def encode(texts: list[str]) -> list[list[int]]:
+            return [tokens.tolist() for tokens in self._writer.entities(texts)]
+
+        pool = entity_trie(encode([*titles, *sorted(values)]), self._writer.size)
+        self._automaton = Automaton(pool, self._writer.marks.start, config.positions)
+        end = self._writer.marks.end
+        self._trie = title_trie(titles[1:], encode, self._body.size, end=end, counts=counts).trie
+        self._size = split.catalog.size
+        if config.tune == "lora":
+            add_lora(self._body, config.lora_rank, 2.0 * config.lora_rank, 0.05, config.seed)
+        self._tune(material, mixture)
+        if config.tune == "lora":
+            merge(self._body)
+        self._body.requires_grad_(False).eval()
+        self._device = self._body.device
+        self._trie, self._moved = self._trie.to(self._device), self._automaton.to(self._device)
+        return self
+
+    def _start(self, material: Material, mixture: Mixture) -> tuple[Writer, Any]:
+        config, split = self.config, material.tasks.split
+        if config.base_model is not None:
+            return Writer(load_tokenizer(Path(config.base_model))), load_glm(Path(config.base_model))
+        if config.start == "pretrained":
+            with TemporaryDirectory() as folder:
+                settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
+                pretrain_glm(split, folder, settings)
+                return Writer(load_tokenizer(Path(folder))), load_glm(Path(folder))
+        asked = [as_text(e.question[:-1]) for e in islice(mixture.epoch(0), 2000)]  # type: ignore[arg-type]
+        texts = [*split_texts(split, config.pretraining.corpus), *asked]
+        writer = Writer(make_tokenizer(texts, config.pretraining.vocabulary or SHAPES[config.pretraining.shape][3]))
+        return writer, GLM(config.pretraining.shaped(writer.size))
+
+    def _blanked(self, texts: Sequence[Text]) -> Blanked:
+        documents, spans = self._writer.write(texts)
+        if len(documents) and (longest := int(documents.lengths.max())) > self._body.longest - 2:
+            raise ConfigError(
+                f"a question takes {longest} tokens and the body reads {self._body.longest}: lower max_items, "
+                "review_words, candidates or title_words, or take a body with a longer context"
+            )
+        return blank(documents, spans, self._writer.marks, self._automaton)
+
+    def _tune(self, material: Material, mixture: Mixture) -> None:
+        config, net = self.config, BlankNet(self._body)
+
+        def parts(epoch: int) -> Iterator[Blanked]:
+            examples = iter(mixture.epoch(epoch))
+            while several := list(islice(examples, TOGETHER)):
+                yield self._blanked([e.text for e in several])
+
+        def of_epoch(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
+            return batches(parts(epoch), config.batch_tokens, np.random.default_rng((config.seed, epoch)), shard)
+
+        held: list[Example] = []
+        for family in mixture.families:
+            pairs = material.pairs(family, "valid").take(slice(config.valid_cases))
+            prompt = mixture.prompts(family).of(seen=True)[0]
+            held += write(material, self.naming, family, pairs, [prompt] * len(pairs))
+        asked = self._blanked([e.text for e in held]) if held else None
+        watch = None if asked is None else lambda: {"log_likelihood": net.log_likelihood(asked)}
+        self.history = train(net, of_epoch, config, validate=watch)
+
+    def _chunks(self, asked: Sequence[Example]) -> Iterator[tuple[slice, BlankTree]]:
+        for start in range(0, len(asked), ASKED):
+            rows = slice(start, start + ASKED)
+            found = questions(self._blanked([e.question for e in asked[rows]]))
+            yield rows, BlankTree(self._body, found, self._moved)
+
+    @torch.no_grad()
+    def stars(self, asked: Sequence[Example]) -> NDArray[np.floating]:
+        """Of each number of stars, its tokens and the end mark."""
+        filled = [_filled(e, str(n)) for e in asked for n in range(1, 6)]
+        out = np.zeros(len(filled))
+        net = BlankNet(self._body)
+        for start in range(0, len(filled), 5 * ASKED):
+            part = self._blanked(filled[start : start + 5 * ASKED])
+            # All of one batch: a target's document is told by its place.
+            batch = part.batch(np.arange(len(part.lengths)))
+            batch = type(batch)(*(t.to(self._device) for t in batch))
+            row = (batch.at // batch.ids.shape[1]).cpu().numpy()
+            out[start : start + 5 * ASKED] = -np.bincount(row, net.losses(batch).cpu().numpy(), len(part.lengths))
+        return out.reshape(-1, 5)
+
+    @torch.no_grad()
+    def write(self, asked: Sequence[Example]) -> list[str]:
+        """The likeliest token each time."""
+        end, out = self._writer.marks.end, []
+        for _, tree in self._chunks(asked):
+            token = tree.root()[:, 0].argmax(1)
+            rows = [token]
+            first = torch.zeros(len(token), 1, dtype=torch.int64, device=token.device)
+            done = token == end
+            while not done.all() and len(rows) < self.config.answer_tokens:
+                token = tree.grow(first, token[:, None])[:, 0].argmax(1)
+                rows.append(token)
+                done |= token == end
+            for ids in torch.stack(rows, 1).tolist():
+                out.append(self._writer.tokenizer.decode(ids[: ids.index(end)] if end in ids else ids).strip())
+        return out
+
+    @torch.no_grad()
+    def score(self, asked: Sequence[Example], candidates: NDArray[np.integer]) -> NDArray[np.floating]:
+        """Exact log-likelihoods of titles."""
+        out = np.zeros(candidates.shape, np.float64)
+        for start in range(0, len(asked), ASKED):
+            rows = slice(start, start + ASKED)
+            found = questions(self._blanked([e.question for e in asked[rows]]))
+            all_ = item_scores(self._body, found, self._trie, self._moved, size=self._size, candidates=candidates[rows])
+            out[rows] = np.take_along_axis(all_.cpu().numpy(), candidates[rows].astype(np.int64), 1)
+        return out
+
+    @torch.no_grad()
+    def search(self, asked: Sequence[Example], seen: Sequences, k: int) -> NDArray[np.integer]:
+        """Beams over the trie of titles, less what was seen."""
+        found = questions(self._blanked([e.question for e in asked]))
+        return beam_search(
+            self._body,
+            found,
+            self._trie,
+            k,
+            beams=self.config.beams,
+            seen=seen,
+            grow=lambda body, some: BlankTree(body, some, self._moved),
+        ).lists.items
+
+
+def _filled(example: Example, answer: str) -> Text:
+    return tuple(Blank((answer,), p.level) if isinstance(p, Blank) else p for p in example.text)

@@ -1,0 +1,92 @@
+"""One GLM for all families: it learns a small world, and answers in each family's own way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from seqlore.errors import ConfigError
+from seqlore.glm.pretrain import GLMPretrainConfig
+from seqlore.glm.texts import Example
+from seqlore.tasks.glm import TaskGLM, TaskGLMConfig
+from seqlore.tasks.material import Material, write
+from seqlore.tasks.mixing import MixtureConfig
+from seqlore.tasks.model import TaskEvaluation, evaluate, sample
+from seqlore.tasks.prompts import FAMILIES, load_prompts
+
+
+def settings(**changes) -> TaskGLMConfig:
+    pretraining = GLMPretrainConfig.parse({"shape": "nano", "vocabulary": 400, "context": 160}, "pretraining")
+    given = {"start": "random", "epochs": 8, "patience": 8, "warmup_steps": 10, "learning_rate": 5e-3,
+             "batch_tokens": 1024, "valid_cases": 4, "device": "cpu", "beams": 12, "answer_tokens": 12}  # fmt: skip
+    return TaskGLMConfig.parse({**given, "pretraining": pretraining, **changes}, "TaskGLM")
+
+
+@pytest.fixture(scope="module")
+def model(material: Material) -> TaskGLM:
+    torch.manual_seed(0)
+    mixture = MixtureConfig(ratios={"rating": 2, "sequential": 1, "explanation": 2, "review": 0.5, "direct": 1})
+    return TaskGLM(settings(mixture=mixture)).fit(material)
+
+
+def questions(model: TaskGLM, material: Material, family, number: int = 0) -> list[Example]:
+    pairs, prompt = material.pairs(family, "test"), load_prompts(family).prompts[number]
+    return [Example(e.question, e.task) for e in write(material, model.naming, family, pairs, [prompt] * len(pairs))]
+
+
+def test_every_family_is_judged_seen_unseen_and_scrambled(model: TaskGLM, material: Material):
+    found = evaluate(model, material, TaskEvaluation(wrong=4, at=(1, 2), scrambled=True))
+    assert set(found) == set(FAMILIES)
+    assert set(found["explanation"]) == {"seen", "unseen", "scrambled", "hint seen", "hint unseen", "hint scrambled"}
+    assert {"rmse", "mae", "rmse_expected", "mae_expected"} == set(found["rating"]["seen"].values)
+    assert {"bleu2", "bleu4", "rouge1", "rouge2", "rougel"} == set(found["review"]["unseen"].values)
+    assert {"hr@1", "ndcg@1", "hr@2", "ndcg@2"} == set(found["sequential"]["seen"].values)
+    # What every review of this world says is learned: "The sound is great." or "awful".
+    assert found["explanation"]["seen"].values["rouge1"] > 60
+
+
+def test_stars_are_shares_of_one_likelihood(model: TaskGLM, material: Material):
+    asked = questions(model, material, "rating")
+    log_p = model.stars(asked)
+    assert log_p.shape == (12, 5)
+    assert (log_p < 0).all()
+    assert (np.exp(log_p).sum(1) < 1.0001).all(), "five of all the texts that it may write"
+    assert np.exp(log_p).sum(1).mean() > 0.8, "and it writes nothing else"
+    assert model.stars(asked[3:4]) == pytest.approx(log_p[3:4], abs=1e-4)
+
+
+def test_what_it_writes_is_what_it_finds_likely(model: TaskGLM, material: Material):
+    asked = questions(model, material, "rating")
+    written = model.write(asked)
+    log_p = model.stars(asked)
+    sure = np.exp(log_p).max(1) > 0.5  # then no other text can be likelier
+    assert [w for w, s in zip(written, sure, strict=True) if s] == [
+        str(1 + i) for i, s in zip(log_p.argmax(1), sure, strict=True) if s
+    ]
+
+
+def test_search_leaves_out_what_was_seen_and_agrees_with_exact_scores(model: TaskGLM, material: Material):
+    pairs = material.pairs("sequential", "test")
+    asked = questions(model, material, "sequential")
+    found = model.search(asked, pairs.histories(), 5)
+    for row, history in zip(found, pairs.histories(), strict=True):
+        assert not set(row[row > 0].tolist()) & set(history.tolist())
+    every = np.tile(np.arange(1, 13), (len(pairs), 1))
+    scores = model.score(asked, every)
+    for row, history, mine in zip(found, pairs.histories(), scores, strict=True):
+        mine[np.isin(every[0], history)] = -np.inf
+        assert row.tolist() == every[0][np.argsort(-mine, kind="stable")[:5]].tolist()
+
+
+def test_the_sample_of_cases_is_the_same_each_time(material: Material):
+    some = TaskEvaluation(cases=5, seed=3)
+    assert sample(material, "rating", some).rows.tolist() == sample(material, "rating", some).rows.tolist()
+    assert len(sample(material, "rating", some)) == 5
+    assert len(sample(material, "rating", TaskEvaluation())) == 12
+
+
+def test_too_long_a_question_is_refused_with_the_remedy(material: Material):
+    short = GLMPretrainConfig.parse({"shape": "nano", "vocabulary": 400, "context": 20}, "pretraining")
+    with pytest.raises(ConfigError, match=r"takes \d+ tokens and the body reads 20: lower max_items"):
+        TaskGLM(settings(pretraining=short)).fit(material)

@@ -1,0 +1,91 @@
+"""P5: ids and whole words by hand; it answers all families; the published ids leak."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seqlore.data import leave_one_out
+from seqlore.glm.texts import Entity
+from seqlore.tasks.material import Material
+from seqlore.tasks.mixing import MixtureConfig
+from seqlore.tasks.model import TaskEvaluation, evaluate
+from seqlore.tasks.naming import Ids
+from seqlore.tasks.p5 import END, P5, P5Config, P5Tokenizer, numbers
+from seqlore.tasks.prompts import FAMILIES
+from toys import make_dataset
+
+NAMING = Ids([0, 7, 123], [0, 2, 1])
+
+
+def test_all_tokens_of_an_id_are_one_word():
+    tokenizer = P5Tokenizer(["What stars will the item get?"] * 3, NAMING, "random", 300)
+    ids, words = tokenizer.write(("What stars ", Entity("item_7", 1), ", user"))
+    item = tokenizer.entity("item_7")
+    assert len(item) == 4, "kind, and as many digits as the largest number has"
+    at = next(i for i in range(len(ids)) if ids[i : i + 4] == item)
+    assert len(set(words[at : at + 4])) == 1
+    assert words[at - 1] + 1 == words[at] == words[at + 4] - 1
+    assert tokenizer.read(ids) == "What stars, user"
+
+
+@pytest.mark.parametrize(("scheme", "lengths"), [("random", (4, 4)), ("token", (1, 1)), ("published", (2, 4))])
+def test_ids_by_scheme(scheme, lengths: tuple[int, int]):
+    tokenizer = P5Tokenizer(["some words"] * 3, NAMING, scheme, 300)
+    found = [tokenizer.entity(f"item_{n}") for n in (7, 123)]
+    assert tuple(map(len, found)) == lengths
+    every = [
+        tuple(tokenizer.entity(f"{kind}_{n}")) for kind, n in (("user", 1), ("user", 2), ("item", 7), ("item", 123))
+    ]
+    assert len(set(every)) == 4
+    assert max(max(ids) for ids in every) < tokenizer.size
+    assert min(min(ids) for ids in every) > END
+
+
+def test_published_numbers_leak_and_random_ones_do_not():
+    rng = np.random.default_rng(0)
+    items = rng.permutation(400)
+    split = leave_one_out(make_dataset({f"u{u}": [f"i{i}" for i in items[5 * u : 5 * u + 5]] for u in range(80)}))
+    assert split.test is not None
+
+    def guessed(naming: Ids) -> float:
+        """Share of test targets whose number is the largest of the history and one."""
+        mine = np.array(naming.items)
+        largest = [mine[h].max() for h in split.test.histories]
+        return float((mine[split.test.targets] == np.array(largest) + 1).mean())
+
+    assert guessed(numbers(split, "published")) == 1.0
+    assert guessed(numbers(split, "random", seed=1)) < 0.1
+    for scheme in ("published", "random"):
+        assert sorted(numbers(split, scheme).items) == list(range(split.catalog.size))
+
+
+@pytest.mark.realdata
+def test_on_beauty_the_largest_number_and_one_is_often_right(beauty):
+    split = leave_one_out(beauty)
+    assert split.test is not None
+    mine = np.array(numbers(split, "published").items)
+    largest = np.array([mine[h].max() for h in split.test.histories])
+    assert (mine[split.test.targets] == largest + 1).mean() > 0.01
+
+
+def test_it_answers_every_family_and_writes_ids_that_exist(material: Material):
+    mixture = MixtureConfig(ratios=dict.fromkeys(FAMILIES, 0.5))
+    config = P5Config(width=32, layers=1, heads=2, vocabulary=300, epochs=2, warmup_steps=5, learning_rate=5e-3,
+                      mixture=mixture, valid_cases=4, beams=12, answer_tokens=6, device="cpu")  # fmt: skip
+    model = P5(config).fit(material)
+    found = evaluate(model, material, TaskEvaluation(wrong=4, at=(1, 2)))
+    assert set(found) == set(FAMILIES)
+    pairs = material.pairs("sequential", "test")
+    from seqlore.tasks.material import write
+    from seqlore.tasks.prompts import load_prompts
+
+    asked = write(material, model.naming, "sequential", pairs, [load_prompts("sequential").prompts[0]] * len(pairs))
+    listed = model.search(asked, pairs.histories(), 5)
+    every = np.tile(np.arange(1, 13), (len(pairs), 1))
+    scores = model.score(asked, every)
+    assert model.score(asked[4:5], every[:1]) == pytest.approx(scores[4:5], abs=1e-4)
+    for row, history, mine in zip(listed, pairs.histories(), scores, strict=True):
+        assert not set(row[row > 0].tolist()) & set(history.tolist())
+        mine[np.isin(every[0], history)] = -np.inf
+        assert row.tolist() == every[0][np.argsort(-mine, kind="stable")[:5]].tolist(), "beams of all items are exact"

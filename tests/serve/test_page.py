@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt 
 EVIL = '<img src=x onerror="window.broken=1"> & <b>bold</b> cream'
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: Playwright's event loop runs in this thread, and others start their own
 def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         # Without its sandbox, which a container without privileges cannot make; only our own page is opened.

@@ -47,24 +47,30 @@ STEP = 10
 class KnowledgeSettings(Config):
     """Which texts, by whom, and their encoder."""
 
-    texts: Literal["lore", "raw"] = Field("lore", description="Generated, or titles and categories as they are.")
-    model: str = Field("extractive", description="Language model, see seqlore.lore.locate.")
-    store: Path | None = Field(None, description="Lore store; None = the one in the cache folder.")
-    encoder: str = Field("all-MiniLM-L6-v2", description="Encoder of the texts, see TextSource.")
-    vectors: Path | None = Field(None, description="Vector store; None = the one in the cache folder.")
-    history: int = Field(10, ge=1, description="Latest events of which the preference text is written.")
+    texts: Literal["lore", "raw"] = Field(
+        default="lore", description="Generated, or titles and categories as they are."
+    )
+    model: str = Field(default="extractive", description="Language model, see seqlore.lore.locate.")
+    store: Path | None = Field(default=None, description="Lore store; None = the one in the cache folder.")
+    encoder: str = Field(default="all-MiniLM-L6-v2", description="Encoder of the texts, see TextSource.")
+    vectors: Path | None = Field(default=None, description="Vector store; None = the one in the cache folder.")
+    history: int = Field(default=10, ge=1, description="Latest events of which the preference text is written.")
     every: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description=f"Texts of training users every so many events; None = at each target of the pool, else {STEP}.",
     )
-    sentences: bool = Field(False, description="A vector for each sentence of the preference; False = one a text.")
-    most: int = Field(12, ge=1, description="Sentences that have a vector.")
-    item: str = Field("item", description='What an item is called in prompts, say "movie".')
-    items: str = Field("items", description="The same for several.")
-    chosen: str = Field("chosen", description='What users did with them, say "watched".')
-    aspects: str = Field("kind, maker, style, quality, audience", description="What both prompts ask about.")
-    user_columns: tuple[str, ...] | None = Field(None, description="Of the users, told in the prompt; None = all.")
+    sentences: bool = Field(
+        default=False, description="A vector for each sentence of the preference; False = one a text."
+    )
+    most: int = Field(default=12, ge=1, description="Sentences that have a vector.")
+    item: str = Field(default="item", description='What an item is called in prompts, say "movie".')
+    items: str = Field(default="items", description="The same for several.")
+    chosen: str = Field(default="chosen", description='What users did with them, say "watched".')
+    aspects: str = Field(default="kind, maker, style, quality, audience", description="What both prompts ask about.")
+    user_columns: tuple[str, ...] | None = Field(
+        default=None, description="Of the users, told in the prompt; None = all."
+    )
 
 
 def gather_knowledge(lists: ListData, settings: KnowledgeSettings) -> tuple[Knowledge, Sequences]:

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from seqlore.cli import data, demo, doctor, embed, evaluate, lore, models, recommend, rerank, run, serve, train
+from seqlore.cli import data, demo, doctor, embed, evaluate, lore, models, recommend, rerank, run, serve, tasks, train
 from seqlore.errors import SeqloreError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(embed.embed)
 app.add_typer(lore.app, name="lore")
 app.command()(run.run)
 app.command()(rerank.rerank)
+app.add_typer(tasks.app, name="tasks")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(recommend.recommend)

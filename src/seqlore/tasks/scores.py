@@ -73,7 +73,7 @@ def text_scores(written: Sequence[str], wanted: Sequence[str]) -> Scores:
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
     found = [scorer.score(right, mine) for right, mine in zip(wanted, written, strict=True)]
     per_case = {
-        name: 100 * np.array([each[key].fmeasure for each in found])
+        name: 100 * np.array([each[key].fmeasure for each in found], np.float64)
         for name, key in (("rouge1", "rouge1"), ("rouge2", "rouge2"), ("rougel", "rougeL"))
     }
     return Scores(values | {name: float(each.mean()) for name, each in per_case.items()}, per_case)

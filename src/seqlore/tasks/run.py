@@ -1,0 +1,180 @@
+"""A task recipe carried out: every row is fitted on the one split and judged on the families that it can answer.
+
+The run folder gets ``results.json`` (all figures, with the rules they were made by), ``results.csv`` (a line a row,
+family, way of asking and metric, published figures beside ours), and a Parquet file of per-case values a row and seed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from seqlore.errors import SeqloreError
+from seqlore.evaluation import metrics
+from seqlore.experiment.data import open_dataset
+from seqlore.lore.model import LanguageModel, Sampling
+from seqlore.tasks.material import Material
+from seqlore.tasks.model import TaskEvaluation, evaluate, sample
+from seqlore.tasks.naming import Titles
+from seqlore.tasks.recipe import Row, TaskRecipe, ZeroShotConfig
+from seqlore.tasks.scores import Scores, list_scores, place_scores, rating_scores, text_scores
+from seqlore.tasks.split import one_split
+from seqlore.tasks.zeroshot import ZeroShot
+from seqlore.version import __version__
+
+Found = dict[str, dict[str, Scores]]
+
+
+def run_tasks(
+    recipe: TaskRecipe | str | Path,
+    *,
+    out: str | Path | None = None,
+    set: Iterable[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Carry out a recipe; returns what ``results.json`` holds. A row that fails is kept with its error.
+
+    Raises: ConfigError: the recipe is wrong. DataError: the data cannot be read, split, or asked about.
+    """
+    recipe = recipe if isinstance(recipe, TaskRecipe) else TaskRecipe.load(recipe, set)
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    (folder / "cases").mkdir(parents=True, exist_ok=True)
+    split = recipe.split.make(open_dataset(recipe.dataset), recipe.split.ties[0])
+    tasks = one_split(split)
+    material = Material(tasks, recipe.material)
+    rows: list[dict[str, Any]] = []
+    for row in recipe.models:
+        for seed in recipe.seeds:
+            started, entry = time.perf_counter(), {"label": row.name, "model": row.model, "seed": seed}
+            try:
+                found, seconds = judge(row, seed, material, recipe.evaluation)
+            except SeqloreError as error:
+                entry["error"] = str(error)
+                found, seconds = {}, time.perf_counter() - started
+            entry |= {"fit_seconds": round(seconds, 1), "families": _values(found), "published": row.published}
+            rows.append(entry)
+            _write_cases(folder / "cases" / f"{row.slug}-{seed}.parquet", found)
+            if say is not None:
+                say(f"{row.name}, seed {seed}: {entry.get('error') or f'{seconds:.0f} s'}")
+    result = {
+        "name": recipe.name,
+        "dataset": split.dataset.name,
+        "dataset_hash": split.dataset.hash,
+        "split": split.describe(),
+        "left_out": tasks.left_out,
+        "cases": {f: len(sample(material, f, recipe.evaluation)) for f in recipe.evaluation.families},
+        "rules": recipe.evaluation.model_dump(mode="json"),
+        "material": recipe.material.model_dump(mode="json"),
+        "handed_over": "explanation: stars, and the hint where asked; review: its text; all of the held-out event",
+        "versions": {"seqlore": __version__, "torch": torch.__version__},
+        "rows": rows,
+        "published": [each.model_dump(mode="json") for each in recipe.published],
+        "published_source": recipe.published_source,
+    }
+    (folder / "results.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    table(result).write_csv(folder / "results.csv")
+    return result
+
+
+def judge(row: Row, seed: int, material: Material, config: TaskEvaluation) -> tuple[Found, float]:
+    """(family → way of asking → scores, seconds of the fit) of one row; of the asked families those it can answer."""
+    model, tasks, started = row.build(seed), material.tasks, time.perf_counter()
+    wanted = set(config.families)
+    if row.kind == "zero":
+        return evaluate(_zero_shot(model, material), material, config), time.perf_counter() - started
+    if row.kind == "task":
+        model.fit(material)
+        seconds = time.perf_counter() - started
+        families = tuple(f for f in config.families if f in model.config.mixture.ratios)
+        return evaluate(model, material, config.model_copy(update={"families": families})), seconds
+    family = {"rater": "rating", "direct": "direct", "explainer": "explanation", "recommender": "sequential"}[row.kind]
+    if family not in wanted:
+        return {}, 0.0
+    pairs = sample(material, family, config)  # type: ignore[arg-type]
+    model.fit({"recommender": tasks.split, "explainer": material}.get(row.kind, tasks))
+    seconds = time.perf_counter() - started
+    if row.kind == "rater":
+        return {family: {"": rating_scores(model.rate(pairs), tasks.ratings[pairs.rows])}}, seconds
+    if row.kind == "direct":
+        listed = material.candidates(pairs, config.wrong, config.seed)
+        return {family: {"": list_scores(model.score(pairs, listed), listed, pairs.items, config.at)}}, seconds
+    if row.kind == "explainer":
+        right = [str(material.answer("explanation", item, r)) for _, item, r in pairs]
+        way = "hint" if row.model == "PETERPlus" else ""
+        return {family: {way: text_scores(model.write(pairs), right)}}, seconds
+    lists = model.rank(pairs.histories(), max(config.at))
+    return {family: {"": place_scores(metrics.positions(lists.items, pairs.items), config.at)}}, seconds
+
+
+def _zero_shot(config: ZeroShotConfig, material: Material) -> ZeroShot:
+    tasks = material.tasks
+    try:
+        default = round(float(tasks.ratings[tasks.train.rows].mean()))
+    except SeqloreError:  # a set without stars; nobody will ask for them
+        default = 3
+    model: LanguageModel
+    if config.local is not None:
+        from seqlore.lore.local import LocalModel
+
+        model = LocalModel(config.local, config.options)
+    else:
+        from seqlore.lore.openai import OpenAIModel
+
+        model = OpenAIModel(**(config.server or {}))
+    naming = Titles.of(tasks.split, config.title_words)
+    return ZeroShot(model, naming, default=default, sampling=Sampling(max_tokens=config.max_tokens))
+
+
+def _values(found: Found) -> dict[str, dict[str, dict[str, float]]]:
+    return {family: {way: each.values for way, each in ways.items()} for family, ways in found.items()}
+
+
+def _write_cases(path: Path, found: Found) -> None:
+    """One line a family, way, metric and case."""
+    frames = [
+        pl.DataFrame({"family": family, "way": way, "metric": name, "case": np.arange(len(values)), "value": values})
+        for family, ways in found.items()
+        for way, each in ways.items()
+        for name, values in each.per_case.items()
+    ]
+    if frames:
+        pl.concat(frames).write_parquet(path)
+
+
+def table(result: dict[str, Any]) -> pl.DataFrame:
+    """label, family, way, metric, value (mean over seeds), sd, published; rows of the paper alone have no value."""
+    gathered: dict[tuple[str, str, str, str], list[float]] = {}
+    said: dict[tuple[str, str, str, str], float] = {}
+    for row in result["rows"]:
+        for family, ways in row["families"].items():
+            for way, values in ways.items():
+                for metric, value in values.items():
+                    gathered.setdefault((row["label"], family, way, metric), []).append(value)
+        said |= _said(row["label"], row["published"])
+    for row in result["published"]:
+        said |= _said(row["label"], row["values"])
+    keys = [*gathered, *(k for k in said if k not in gathered)]
+    lines = [
+        (*k, *((float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else None) if (v := gathered.get(k)) else
+               (None, None)), said.get(k))
+        for k in keys
+    ]  # fmt: skip
+    kinds = dict.fromkeys(("label", "family", "way", "metric"), pl.String) | dict.fromkeys(
+        ("value", "sd", "published"), pl.Float64
+    )
+    return pl.DataFrame(lines, schema=kinds, orient="row")
+
+
+def _said(label: str, values: dict[str, dict[str, float]]) -> dict[tuple[str, str, str, str], float]:
+    out = {}
+    for place, figures in values.items():
+        family, _, way = place.partition(" ")
+        out |= {(label, family, way, metric): value for metric, value in figures.items()}
+    return out

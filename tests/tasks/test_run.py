@@ -1,0 +1,147 @@
+"""A task recipe from file to figures: every kind of row, faults in one sentence, the verb."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from seqlore.cli import app
+from seqlore.errors import ConfigError
+from seqlore.tasks.recipe import MODELS, TaskRecipe
+from seqlore.tasks.run import run_tasks, table
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "papers").glob("recsysllm-*.toml"))
+
+SMALL = """
+name = "small"
+seeds = [0, 1]
+published_source = "a paper"
+
+[dataset]
+path = "{folder}"
+
+[material]
+candidates = 4
+
+[evaluation]
+wrong = 4
+at = [1, 2]
+
+[[models]]
+model = "GlobalMean"
+published = {{ rating = {{ rmse = 1.5 }} }}
+
+[[models]]
+model = "Biases"
+
+[[models]]
+model = "Popularity"
+
+[[models]]
+model = "MostPopular"
+
+[[models]]
+model = "PETERPlus"
+settings = {{ size = 8, epochs = 1, device = "cpu" }}
+
+[[models]]
+model = "BPRMF"
+settings = {{ size = 8, epochs = 1, device = "cpu" }}
+
+[[models]]
+label = "small GLM"
+model = "TaskGLM"
+
+[models.settings]
+start = "random"
+epochs = 1
+device = "cpu"
+pretraining = {{ shape = "nano", vocabulary = 400, context = 16 }}
+
+[[published]]
+label = "P5 (paper)"
+values = {{ "rating seen" = {{ rmse = 9.0 }} }}
+note = "cannot be"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tasks) -> Path:
+    tasks.split.dataset.save(tmp_path / "data")
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL.format(folder=tmp_path / "data"))
+    return path
+
+
+def test_every_row_is_judged_on_what_it_can_answer(recipe: Path, tmp_path: Path):
+    result = run_tasks(recipe, out=tmp_path / "out")
+    rows = {row["label"]: row for row in result["rows"] if row["seed"] == 1}
+    assert {label: set(row["families"]) for label, row in rows.items()} == {
+        "GlobalMean": {"rating"}, "Biases": {"rating"}, "Popularity": {"direct"}, "MostPopular": {"sequential"},
+        "PETERPlus": {"explanation"}, "BPRMF": {"direct"}, "small GLM": set(),
+    }  # fmt: skip
+    assert "lower max_items" in rows["small GLM"]["error"], "a row that fails is told, the others go on"
+    assert set(rows["PETERPlus"]["families"]["explanation"]) == {"hint"}
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == result
+    frame = pl.read_csv(tmp_path / "out" / "results.csv")
+    line = frame.filter((pl.col("label") == "GlobalMean") & (pl.col("metric") == "rmse")).row(0, named=True)
+    assert line["published"] == 1.5
+    assert line["sd"] == 0.0, "there is no chance in a mean"
+    alone = frame.filter(pl.col("label") == "P5 (paper)").row(0, named=True)
+    assert (alone["way"], alone["value"], alone["published"]) == ("seen", None, 9.0)
+    cases = pl.read_parquet(tmp_path / "out" / "cases" / "Biases-0.parquet")
+    squared = cases.filter(pl.col("metric") == "squared_error")["value"]
+    mine = table(result).filter((pl.col("label") == "Biases") & (pl.col("metric") == "rmse"))["value"][0]
+    assert squared.mean() ** 0.5 == pytest.approx(mine)
+
+
+def test_the_verb_prints_both_columns_and_fails_with_the_row(recipe: Path, tmp_path: Path):
+    changes = ["--set", "seeds=[0]", "--set", 'evaluation.families=["rating"]']
+    done = CliRunner().invoke(app, ["tasks", "run", str(recipe), "--out", str(tmp_path / "out"), *changes])
+    assert done.exit_code == 1
+    assert "rating" in done.output
+    assert "1.5000" in done.output
+    assert "small GLM failed" in done.output
+    assert "P5 (paper): cannot be" in done.output
+
+
+def test_faults_name_the_key(recipe: Path):
+    for change, sentence in (
+        ("models.Biases.model=Biasses", "there is no model 'Biasses'; did you mean 'Biases'"),
+        ("models.BPRMF.settings.sise=3", "unknown setting 'sise'; did you mean 'size'"),
+        ("models.BPRMF.settings.seed=3", "write seeds"),
+        ("models.Popularity.settings.size=3", "Popularity has no settings"),
+        ("models.Popularity.label=Biases", "two rows are called 'Biases'"),
+        ('split.ties=["file", "shuffled"]', "give one tie rule"),
+        ("evaluation.familes=[]", "did you mean 'families'"),
+    ):
+        with pytest.raises(ConfigError, match="(?s)" + sentence.replace("(", r"\(")):
+            TaskRecipe.load(recipe, [change])
+    zero = {"model": "ZeroShot", "settings": {}}
+    with pytest.raises(ConfigError, match="give either local"):
+        TaskRecipe.parse({"dataset": {"path": "x"}, "models": [zero]}, "r").models[0].build(0)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipes_of_the_paper_are_valid(path: Path):
+    recipe = TaskRecipe.load(path)
+    assert recipe.name == path.stem
+    assert recipe.published
+    assert recipe.published_source
+
+
+def test_there_is_a_recipe_for_each_table():
+    wanted = {"sequential", "rating", "direct", "explanation", "review", "candidates"}
+    assert {p.stem.removeprefix("recsysllm-") for p in RECIPES} == wanted
+
+
+def test_every_model_is_there():
+    from seqlore.recommender import named
+
+    for entry in MODELS.values():
+        assert named(entry.target)
+        assert not entry.config or named(entry.config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -12,13 +13,15 @@ from typer.testing import CliRunner
 from seqlore.cli import app
 from seqlore.errors import ConfigError
 from seqlore.tasks.recipe import MODELS, TaskRecipe
-from seqlore.tasks.run import run_tasks, table
+from seqlore.tasks.run import paired, run_tasks, table
+from seqlore.tasks.scores import Scores
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "papers").glob("recsysllm-*.toml"))
 
 SMALL = """
 name = "small"
 seeds = [0, 1]
+baseline = "GlobalMean"
 published_source = "a paper"
 
 [dataset]
@@ -93,10 +96,29 @@ def test_every_row_is_judged_on_what_it_can_answer(recipe: Path, tmp_path: Path)
     assert line["sd"] == 0.0, "there is no chance in a mean"
     alone = frame.filter(pl.col("label") == "P5 (paper)").row(0, named=True)
     assert (alone["way"], alone["value"], alone["published"]) == ("seen", None, 9.0)
+    assert [(t["label"], t["family"], t["metric"]) for t in result["tests"]] == [("Biases", "rating", "squared_error")]
+    assert 0 < result["tests"][0]["p"] <= result["tests"][0]["p_holm"] <= 1
     cases = pl.read_parquet(tmp_path / "out" / "cases" / "Biases-0.parquet")
     squared = cases.filter(pl.col("metric") == "squared_error")["value"]
     mine = table(result).filter((pl.col("label") == "Biases") & (pl.col("metric") == "rmse"))["value"][0]
     assert squared.mean() ** 0.5 == pytest.approx(mine)
+
+
+def test_tests_compare_like_with_like():
+    def one(**ways: list[float]) -> dict:
+        return {"direct": {way: Scores({}, {"ndcg@1": np.zeros(40), "ndcg@10": np.array(v * 20)}) for way, v in
+                           ways.items()}}  # fmt: skip
+
+    cases = {"a": [one(**{"": [0.0, 0.5]})], "b": [one(seen=[0.5, 1.0], unseen=[0.0, 0.5]), one(seen=[0.5, 0.0],
+             unseen=[0.0, 0.5])], "failed": [{}]}  # fmt: skip
+    found = {t["way"]: t for t in paired(cases, "a")}
+    assert set(found) == {"seen", "unseen"}
+    assert found["seen"]["metric"] == "ndcg@10"
+    assert found["seen"]["difference"] == 0.25, "the mean over seeds is 0.5 and 0.5"
+    assert found["unseen"]["difference"] == 0.0
+    assert found["unseen"]["p"] == 1.0
+    assert found["seen"]["p"] < 0.01
+    assert paired(cases, None) == []
 
 
 def test_the_verb_prints_both_columns_and_fails_with_the_row(recipe: Path, tmp_path: Path):
@@ -117,6 +139,7 @@ def test_faults_name_the_key(recipe: Path):
         ("models.Popularity.settings.size=3", "Popularity has no settings"),
         ("models.Popularity.label=Biases", "two rows are called 'Biases'"),
         ('split.ties=["file", "shuffled"]', "give one tie rule"),
+        ("baseline=Biasses", "baseline 'Biasses' is no row; did you mean 'Biases'"),
         ("evaluation.familes=[]", "did you mean 'families'"),
     ):
         with pytest.raises(ConfigError, match="(?s)" + sentence.replace("(", r"\(")):

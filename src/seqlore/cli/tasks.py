@@ -38,6 +38,14 @@ def run(
                 for line in part.iter_rows(named=True)
             ]
             print_table(("model", "metric", "here", "published"), rows, numeric=("here", "published"))
+        if result["tests"]:
+            typer.echo(f"\nagainst {result['tests'][0]['baseline']}, paired permutation tests, corrected by Holm")
+        for each in result["tests"]:
+            asked = f"{each['family']} {each['way']}".strip()
+            typer.echo(
+                f"{each['label']}, {asked}: {each['metric']} {each['difference']:+.4f} "
+                f"[{each['interval'][0]:+.4f}, {each['interval'][1]:+.4f}], p = {each['p_holm']:.2g}"
+            )
         for row in result["rows"]:
             if "error" in row:
                 typer.echo(f"{row['label']} failed: {row['error']}")

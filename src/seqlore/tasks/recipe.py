@@ -136,6 +136,7 @@ class TaskRecipe(Config):
     material: MaterialConfig = Field(default_factory=MaterialConfig, description="What is told.")
     evaluation: TaskEvaluation = Field(default_factory=TaskEvaluation, description="What is asked.")
     models: tuple[Row, ...] = Field(min_length=1)
+    baseline: str | None = Field(default=None, description="Label of the row that the others are tested against.")
     published: tuple[Published, ...] = Field(default=(), description="Rows of the paper beside ours.")
     published_source: str = Field(default="", description="Where they are from.")
 
@@ -145,6 +146,8 @@ class TaskRecipe(Config):
         if len(set(names)) < len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise ValueError(f"two rows are called {twice!r}: give each a label of its own")
+        if self.baseline not in (None, *(row.name for row in self.models)):
+            raise ValueError(f"baseline {self.baseline!r} is no row{nearest(str(self.baseline), names)}")
         if len(self.split.ties) > 1:
             raise ValueError("split.ties: tasks have one split, so give one tie rule")
         return self

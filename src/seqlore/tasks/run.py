@@ -17,7 +17,7 @@ import polars as pl
 import torch
 
 from seqlore.errors import SeqloreError
-from seqlore.evaluation import metrics
+from seqlore.evaluation import holm, metrics, paired_test
 from seqlore.experiment.data import open_dataset
 from seqlore.lore.model import LanguageModel, Sampling
 from seqlore.tasks.material import Material
@@ -50,6 +50,7 @@ def run_tasks(
     tasks = one_split(split)
     material = Material(tasks, recipe.material)
     rows: list[dict[str, Any]] = []
+    cases: dict[str, list[Found]] = {}
     for row in recipe.models:
         for seed in recipe.seeds:
             started, entry = time.perf_counter(), {"label": row.name, "model": row.model, "seed": seed}
@@ -60,6 +61,7 @@ def run_tasks(
                 found, seconds = {}, time.perf_counter() - started
             entry |= {"fit_seconds": round(seconds, 1), "families": _values(found), "published": row.published}
             rows.append(entry)
+            cases.setdefault(row.name, []).append(found)
             _write_cases(folder / "cases" / f"{row.slug}-{seed}.parquet", found)
             if say is not None:
                 say(f"{row.name}, seed {seed}: {entry.get('error') or f'{seconds:.0f} s'}")
@@ -75,6 +77,7 @@ def run_tasks(
         "handed_over": "explanation: stars, and the hint where asked; review: its text; all of the held-out event",
         "versions": {"seqlore": __version__, "torch": torch.__version__},
         "rows": rows,
+        "tests": paired(cases, recipe.baseline),
         "published": [each.model_dump(mode="json") for each in recipe.published],
         "published_source": recipe.published_source,
     }
@@ -130,6 +133,42 @@ def _zero_shot(config: ZeroShotConfig, material: Material) -> ZeroShot:
         model = OpenAIModel(**(config.server or {}))
     naming = Titles.of(tasks.split, config.title_words)
     return ZeroShot(model, naming, default=default, sampling=Sampling(max_tokens=config.max_tokens))
+
+
+def paired(cases: dict[str, list[Found]], baseline: str | None) -> list[dict[str, Any]]:
+    """Every row against the baseline, case by case, seeds averaged: difference, interval, p by permutation, after Holm.
+
+    A way of asking is compared with the same of the baseline or, where that is not asked by prompts, with its only one.
+    The metric is the squared error of stars (of the expected value where there is one), NDCG at the largest cut-off, or
+    ROUGE-L.
+    """
+    if baseline is None:
+        return []
+    theirs, out = _per_case(cases[baseline]), []
+    for label, found in cases.items():
+        for (family, way), (metric, mine) in _per_case(found).items():
+            other = theirs.get((family, way)) or theirs.get((family, ""))
+            if label == baseline or other is None:
+                continue
+            interval, p, _ = paired_test(mine - other[1])
+            out.append({"label": label, "baseline": baseline, "family": family, "way": way, "metric": metric,
+                        "difference": float((mine - other[1]).mean()), "interval": list(interval), "p": p})  # fmt: skip
+    for each, p in zip(out, holm([each["p"] for each in out]), strict=True):
+        each["p_holm"] = float(p)
+    return out
+
+
+def _per_case(seeds: list[Found]) -> dict[tuple[str, str], tuple[str, np.ndarray]]:
+    """(family, way) → (metric, its mean over seeds of each case); of seeds that did not fail."""
+    gathered: dict[tuple[str, str], list[tuple[str, np.ndarray]]] = {}
+    for found in seeds:
+        for family, ways in found.items():
+            for way, scores in ways.items():
+                lists = sorted((m for m in scores.per_case if m.startswith("ndcg@")), key=lambda m: int(m[5:]))
+                known = [m for m in ("squared_error_expected", "squared_error", *lists[-1:], "rougel")
+                         if m in scores.per_case]  # fmt: skip
+                gathered.setdefault((family, way), []).append((known[0], scores.per_case[known[0]]))
+    return {key: (each[0][0], np.mean([values for _, values in each], 0)) for key, each in gathered.items()}
 
 
 def _values(found: Found) -> dict[str, dict[str, dict[str, float]]]:

@@ -88,12 +88,12 @@ class FactorConfig(TrainConfig):
     """Settings of MF and MLP."""
 
     size: int = Field(default=32, ge=1, description="Of a user's and an item's vector.")
-    regularisation: float = Field(default=0.02, ge=0, description="Of the squared norms of a batch's vectors.")
+    regularisation: float = Field(default=0.06, ge=0, description="Of the squared norms of a batch's vectors.")
     bias_regularisation: float = Field(default=0.002, ge=0, description="Of its squared biases.")
     hidden: tuple[int, ...] = Field(default=(64, 32), description="Layers of the MLP.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="After each of them.")
-    batch_size: int = Field(default=4096, ge=1, description="Ratings of a step.")
-    learning_rate: float = Field(default=5e-3, gt=0, description="Peak learning rate of AdamW.")
+    batch_size: int = Field(default=8192, ge=1, description="Ratings of a step.")
+    learning_rate: float = Field(default=4e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled decay, beside the two above.")
     epochs: int = Field(default=40, ge=1, description="Most epochs.")
     patience: int = Field(default=2, ge=1, description="Validations without improvement.")

@@ -8,7 +8,22 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from seqlore.cli import data, demo, doctor, embed, evaluate, lore, models, recommend, rerank, run, serve, tasks, train
+from seqlore.cli import (
+    data,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    lore,
+    models,
+    recommend,
+    rerank,
+    run,
+    serve,
+    tasks,
+    train,
+    tune,
+)
 from seqlore.errors import SeqloreError
 
 app = typer.Typer(
@@ -28,6 +43,7 @@ app.add_typer(tasks.app, name="tasks")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(recommend.recommend)
+app.command()(tune.tune)
 app.command()(serve.serve)
 app.command()(models.models)
 app.command()(doctor.doctor)

@@ -1,0 +1,36 @@
+"""How a search goes. Defaults are those of Harte et al., RecSys 2023, 10.1145/3604915.3610639, online material."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from seqlore.config import Config
+from seqlore.errors import ConfigError
+from seqlore.evaluation import parse_metric
+from seqlore.evaluation.report import ACCURACY
+
+
+class Search(Config):
+    """How a search goes, and when it ends. What decides which trials there are is marked; a study keeps it."""
+
+    metric: str = Field("ndcg@20", description="Maximised: its mean over the validation folds. Kept.")
+    seed: int = Field(0, ge=0, description="Of the choice of settings; the models have a seed of their own. Kept.")
+    starts: int = Field(20, ge=1, description="Finished trials before which settings are drawn at random. Kept.")
+    prune: float = Field(
+        0.2, ge=0, lt=1, description="Share of trials that are ended after a fold, the lowest; 0 = none. Kept."
+    )
+    trials: int = Field(1000, ge=1, description="Trials in all, those of earlier calls included.")
+    patience: int = Field(100, ge=1, description="Trials without a better one after which the search ends.")
+    hours: float | None = Field(None, gt=0, description="No trial begins later than so long after the call.")
+    workers: int = Field(1, ge=1, description="Processes that work on the study.")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_an_accuracy(cls, metric: str) -> str:
+        try:
+            kind, _ = parse_metric(metric)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        if kind not in ACCURACY:
+            raise ValueError(f"a search maximises one of {', '.join(ACCURACY)}, at a cut-off: ndcg@20")
+        return metric

@@ -104,7 +104,7 @@ class Space:
 
     def suggest(self, trial: BaseTrial, base: Config) -> dict[str, Any]:
         """The settings that a trial tries. ``base``: the model's others, for ``multiple_of`` of one not searched."""
-        values = {name: range_.suggest(trial, name) for name, range_ in self.parameters.items()}
+        values: dict[str, Any] = {name: range_.suggest(trial, name) for name, range_ in self.parameters.items()}
         for name, range_ in self.parameters.items():
             if isinstance(range_, Range) and range_.multiple_of and values[name] is not None:
                 divisor = values.get(range_.multiple_of) or getattr(base, range_.multiple_of)

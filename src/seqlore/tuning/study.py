@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -88,7 +88,7 @@ def tune(
         raise MissingExtraError("tuning needs optuna: pip install 'seqlore[tune]'")
     from seqlore.tuning.worker import Job, carry_out
 
-    search = search or Search()
+    search = search or Search.parse({}, "search")
     recipe = recipe.changed(set).checked() if isinstance(recipe, Recipe) else Recipe.load(recipe, set)
     recipe = one_row(recipe, only)
     entry = recipe.models[0]
@@ -120,7 +120,7 @@ def one_row(recipe: Recipe, only: str | None) -> Recipe:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterable[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold the study folder. Raises: ConfigError: another search holds it. A killed one lets go by itself."""
     lock = FileLock(folder / "study.lock")
     try:

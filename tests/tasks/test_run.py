@@ -145,7 +145,7 @@ def test_faults_name_the_key(recipe: Path):
         with pytest.raises(ConfigError, match="(?s)" + sentence.replace("(", r"\(")):
             TaskRecipe.load(recipe, [change])
     zero = {"model": "ZeroShot", "settings": {}}
-    with pytest.raises(ConfigError, match="give either local"):
+    with pytest.raises(ConfigError, match="language_model"):
         TaskRecipe.parse({"dataset": {"path": "x"}, "models": [zero]}, "r").models[0].build(0)
 
 

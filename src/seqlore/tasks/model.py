@@ -23,7 +23,10 @@ from seqlore.tasks.split import Pairs
 class TaskModel(Protocol):
     """Answers examples whose blanks it does not look into."""
 
-    naming: Naming
+    @property
+    def naming(self) -> Naming:
+        """How users and items are written in its prompts."""
+        ...
 
     def stars(self, asked: Sequence[Example]) -> NDArray[np.floating]:
         """[n, 5], log-probabilities of 1 … 5 stars; any constant may be added to a row."""

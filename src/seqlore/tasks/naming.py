@@ -15,11 +15,11 @@ from seqlore.tasks.prompts import Words
 class Naming(Protocol):
     """Dense indices → words."""
 
-    def user(self, index: int) -> Words:
+    def user(self, index: int, /) -> Words:
         """A sentence about a user, a blank behind it; () where there is nothing to say."""
         ...
 
-    def item(self, index: int) -> Entity:
+    def item(self, index: int, /) -> Entity:
         """An item's name."""
         ...
 

@@ -166,6 +166,11 @@ class P5Net(nn.Module):
             vectors = vectors + self.words(words)
         return self.t5.encoder(inputs_embeds=vectors, attention_mask=(ids != PAD).long())
 
+    def written(self, **how: Any) -> Tensor:
+        """int64 [B, L], see ``generate`` of transformers."""
+        body: Any = self.t5  # its protocols and pyright's do not agree
+        return body.generate(**how)
+
     def log_p(self, encoder: Any, mask: Tensor, answers: Tensor) -> Tensor:
         """[B] log-probabilities of answers, int64 [B, L], end included, padded with 0."""
         before = F.pad(answers, (1, -1), value=PAD)
@@ -276,10 +281,10 @@ class P5:
         """The likeliest token each time."""
         out = []
         for _, encoder, mask in self._asked(asked):
-            ids = self.net.t5.generate(
+            ids = self.net.written(
                 encoder_outputs=encoder, attention_mask=mask, max_new_tokens=self.config.answer_tokens, do_sample=False
             )
-            out += [self._tokens.read(row) for row in ids.tolist()]  # type: ignore[union-attr]
+            out += [self._tokens.read(row) for row in ids.tolist()]
         return out
 
     @torch.no_grad()
@@ -294,7 +299,7 @@ class P5:
         beams, out = max(self.config.beams, k), np.zeros((len(asked), k), np.int64)
         beams = min(beams, len(whole))
         for rows, encoder, mask in self._asked(asked):
-            ids = self.net.t5.generate(
+            ids = self.net.written(
                 encoder_outputs=encoder,
                 attention_mask=mask,
                 max_new_tokens=1 + max(map(len, whole)),
@@ -302,7 +307,7 @@ class P5:
                 num_return_sequences=beams,
                 prefix_allowed_tokens_fn=lambda _, written: allowed.get(tuple(written.tolist()[1:]), [PAD]),
             )
-            found = [whole.get(tuple(t for t in row[1:] if t not in (PAD, END)), 0) for row in ids.tolist()]  # type: ignore[union-attr]
+            found = [whole.get(tuple(t for t in row[1:] if t not in (PAD, END)), 0) for row in ids.tolist()]
             for i in range(*rows.indices(len(asked))):
                 had = {0, *seen[i].tolist()}
                 first = (i - rows.start) * beams

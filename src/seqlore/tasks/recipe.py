@@ -15,7 +15,6 @@ from seqlore.errors import ConfigError
 from seqlore.experiment.overrides import apply
 from seqlore.experiment.recipe import DatasetSettings
 from seqlore.experiment.split import SplitSettings
-from seqlore.lore.local import LocalConfig
 from seqlore.recommender import REGISTRY, model_class, named
 from seqlore.tasks.material import MaterialConfig
 from seqlore.tasks.model import TaskEvaluation
@@ -55,19 +54,14 @@ MODELS: dict[str, Entry] = {
 
 
 class ZeroShotConfig(Config):
-    """Settings of the ZeroShot rows: a local model, or one at a server; its key is never written into a recipe."""
+    """Settings of the ZeroShot rows. A server's key comes from the environment, and is never written into a recipe."""
 
-    local: str | None = Field(default=None, description="Name or folder of a local model.")
-    options: LocalConfig = Field(default_factory=LocalConfig, description="Of the local model.")
-    server: dict[str, Any] | None = Field(default=None, description="Settings of a server's model, as for lore.")
+    language_model: str = Field(
+        min_length=1, description='"openai:MODEL", "openai:MODEL@URL", or the folder or hub name of a local model.'
+    )
+    options: dict[str, Any] = Field(default={}, description="Settings of that kind of model, as for lore.")
     max_tokens: int = Field(default=256, ge=1, description="Of an answer.")
     title_words: int | None = Field(default=None, ge=1, description="Words of a title; None = all.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.local is None) == (self.server is None):
-            raise ValueError('give either local = "MODEL" or a server table with its model')
-        return self
 
 
 class Row(Config):

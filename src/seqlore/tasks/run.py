@@ -19,7 +19,8 @@ import torch
 from seqlore.errors import SeqloreError
 from seqlore.evaluation import holm, metrics, paired_test
 from seqlore.experiment.data import open_dataset
-from seqlore.lore.model import LanguageModel, Sampling
+from seqlore.lore.locate import language_model
+from seqlore.lore.model import Sampling
 from seqlore.tasks.material import Material
 from seqlore.tasks.model import TaskEvaluation, evaluate, sample
 from seqlore.tasks.naming import Titles
@@ -122,15 +123,7 @@ def _zero_shot(config: ZeroShotConfig, material: Material) -> ZeroShot:
         default = round(float(tasks.ratings[tasks.train.rows].mean()))
     except SeqloreError:  # a set without stars; nobody will ask for them
         default = 3
-    model: LanguageModel
-    if config.local is not None:
-        from seqlore.lore.local import LocalModel
-
-        model = LocalModel(config.local, config.options)
-    else:
-        from seqlore.lore.openai import OpenAIModel
-
-        model = OpenAIModel(**(config.server or {}))
+    model = language_model(config.language_model, **config.options)
     naming = Titles.of(tasks.split, config.title_words)
     return ZeroShot(model, naming, default=default, sampling=Sampling(max_tokens=config.max_tokens))
 
@@ -205,9 +198,8 @@ def table(result: dict[str, Any]) -> pl.DataFrame:
                (None, None)), said.get(k))
         for k in keys
     ]  # fmt: skip
-    kinds = dict.fromkeys(("label", "family", "way", "metric"), pl.String) | dict.fromkeys(
-        ("value", "sd", "published"), pl.Float64
-    )
+    texts: dict[str, Any] = dict.fromkeys(("label", "family", "way", "metric"), pl.String)
+    kinds = texts | dict.fromkeys(("value", "sd", "published"), pl.Float64)
     return pl.DataFrame(lines, schema=kinds, orient="row")
 
 

@@ -136,7 +136,8 @@ class TaskSplit:
 
     def check(self) -> None:
         """Raises: DataError: a held-out pair, or its row, is in an earlier part."""
-        for earlier, later in (("train", "valid"), ("train", "test"), ("valid", "test")):
+        steps: tuple[tuple[Part, Part], ...] = (("train", "valid"), ("train", "test"), ("valid", "test"))
+        for earlier, later in steps:
             a, b = self.part(earlier), self.part(later)
             if len(shared := np.intersect1d(a.keys, b.keys)) or np.intersect1d(a.rows, b.rows).size:
                 raise DataError(f"{len(shared)} pairs of user and item are in the {earlier} part and in {later}")

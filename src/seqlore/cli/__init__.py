@@ -17,6 +17,7 @@ from seqlore.cli import (
     lore,
     models,
     recommend,
+    report,
     rerank,
     run,
     serve,
@@ -38,6 +39,7 @@ app.add_typer(data.app, name="data")
 app.command()(embed.embed)
 app.add_typer(lore.app, name="lore")
 app.command()(run.run)
+app.command()(report.report)
 app.command()(rerank.rerank)
 app.add_typer(tasks.app, name="tasks")
 app.command()(train.train)

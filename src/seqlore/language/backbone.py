@@ -34,21 +34,28 @@ class BackboneConfig(Config):
     """Which language model, and how it is held."""
 
     name: str = Field(description="Folder or hub name of a causal model; ${NAME} and ~ are filled in.")
-    revision: str | None = Field(None, description="Of the hub's repository; None = its main branch.")
+    revision: str | None = Field(default=None, description="Of the hub's repository; None = its main branch.")
     weights: Literal["pretrained", "random"] = Field(
-        "pretrained", description="Random keeps shape and tokenizer: the control for what the pretraining is worth."
+        default="pretrained",
+        description="Random keeps shape and tokenizer: the control for what the pretraining is worth.",
     )
-    tune: Literal["none", "lora", "full"] = Field("none", description="What of the body is trained; none = frozen.")
-    lora_rank: int = Field(16, ge=1, description="Rank of the adapter (tune='lora').")
-    lora_alpha: int = Field(16, ge=1, description="Scale of the adapter, divided by its rank.")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
+    tune: Literal["none", "lora", "full"] = Field(
+        default="none", description="What of the body is trained; none = frozen."
+    )
+    lora_rank: int = Field(default=16, ge=1, description="Rank of the adapter (tune='lora').")
+    lora_alpha: int = Field(default=16, ge=1, description="Scale of the adapter, divided by its rank.")
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
     lora_targets: tuple[str, ...] | Literal["all-linear"] = Field(
-        "all-linear", description="Names of the layers that get an adapter."
+        default="all-linear", description="Names of the layers that get an adapter."
     )
-    dtype: Literal["fp32", "bf16"] = Field("fp32", description="Type of the body's weights and arithmetic.")
-    quantize: Literal["8bit", "4bit"] | None = Field(None, description="Load weights so; needs bitsandbytes.")
-    device_map: str | None = Field(None, description="Spread the body over devices ('auto', …); None = with the net.")
-    gradient_checkpointing: bool = Field(False, description="Recompute layers backwards: less memory, more time.")
+    dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Type of the body's weights and arithmetic.")
+    quantize: Literal["8bit", "4bit"] | None = Field(default=None, description="Load weights so; needs bitsandbytes.")
+    device_map: str | None = Field(
+        default=None, description="Spread the body over devices ('auto', …); None = with the net."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute layers backwards: less memory, more time."
+    )
 
 
 def locate(config: BackboneConfig) -> tuple[Path, str | None]:

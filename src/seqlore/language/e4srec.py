@@ -51,13 +51,16 @@ class E4SRecConfig(FrozenConfig):
     backbone: BackboneConfig = Field(description="The language model; tune = lora unless set.")
     donor: DonorConfig = Field(default=DonorConfig(), description="Where the item vectors come from.")
     prefixes: Literal["all", "one"] = Field(
-        "all", description="In each epoch every prefix of a sequence is an example, or one that is drawn (faster)."
+        default="all",
+        description="In each epoch every prefix of a sequence is an example, or one that is drawn (faster).",
     )
     instruction: str = Field(
-        "A customer bought these items, one after the other. Which item comes next?\nItems:",
+        default="A customer bought these items, one after the other. Which item comes next?\nItems:",
         description="Words before the items.",
     )
-    response: str = Field("\nNext item:", min_length=1, description="Words after them; the last one's state is read.")
+    response: str = Field(
+        default="\nNext item:", min_length=1, description="Words after them; the last one's state is read."
+    )
 
     @field_validator("backbone", mode="before")
     @classmethod

@@ -116,9 +116,11 @@ class FrozenConfig(TrainConfig):
     """Settings of every recommender on a frozen body."""
 
     backbone: BackboneConfig = Field(description="The language model.")
-    max_length: int = Field(50, ge=1, description="Latest items of a history that are read.")
-    batch_size: int = Field(32, ge=1, description="Sequences in a batch.")
-    valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
+    max_length: int = Field(default=50, ge=1, description="Latest items of a history that are read.")
+    batch_size: int = Field(default=32, ge=1, description="Sequences in a batch.")
+    valid_cases: int | None = Field(
+        default=None, ge=1, description="At most so many validation cases an epoch; None = all."
+    )
 
     @field_validator("monitor")
     @classmethod

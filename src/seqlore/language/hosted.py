@@ -38,11 +38,13 @@ class TuningSettings(Config):
     """What is tuned, and how. None = the provider's choice."""
 
     model: str = Field(min_length=1, description="Name of the base model at the provider.")
-    suffix: str | None = Field(None, max_length=64, description="Part of the tuned model's name.")
-    epochs: int | None = Field(None, ge=1, description="Passes over the file.")
-    batch_size: int | None = Field(None, ge=1, description="Examples a step.")
-    learning_rate_multiplier: float | None = Field(None, gt=0, description="Times the provider's learning rate.")
-    seed: int | None = Field(0, description="Of the job.")
+    suffix: str | None = Field(default=None, max_length=64, description="Part of the tuned model's name.")
+    epochs: int | None = Field(default=None, ge=1, description="Passes over the file.")
+    batch_size: int | None = Field(default=None, ge=1, description="Examples a step.")
+    learning_rate_multiplier: float | None = Field(
+        default=None, gt=0, description="Times the provider's learning rate."
+    )
+    seed: int | None = Field(default=0, description="Of the job.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,55 +59,62 @@ class LLMSeqPromptConfig(TrainConfig):
     """Settings of LLMSeqPrompt. Those of training are the tuning's."""
 
     base_model: str | None = Field(
-        None, description="Folder or hub name of a causal model; None = a small one is pretrained on the sessions."
+        default=None,
+        description="Folder or hub name of a causal model; None = a small one is pretrained on the sessions.",
     )
     pretraining: SessionPretraining = Field(
         default_factory=SessionPretraining,
         description="How that is done; it reads the training sessions only, whatever its corpus says.",
     )
     title_words: int | None = Field(
-        8, ge=1, description="Words of a title that are read and written; None = all. Fewer are faster."
+        default=8, ge=1, description="Words of a title that are read and written; None = all. Fewer are faster."
     )
-    max_items: int = Field(10, ge=1, description="Latest items of a history that stand in its prompt.")
+    max_items: int = Field(default=10, ge=1, description="Latest items of a history that stand in its prompt.")
     context: int = Field(
-        512, ge=16, description="Most tokens of a prompt and its completion; the model may have fewer."
+        default=512, ge=16, description="Most tokens of a prompt and its completion; the model may have fewer."
     )
     pairs: Literal["last", "all"] = Field(
-        "last",
+        default="last",
         description="A training session gives one pair, for its last item (paper), or one for each but the first.",
     )
     tune: Literal["full", "lora", "none"] = Field(
-        "full",
+        default="full",
         description="What learns the pairs: all weights, an adapter, or nothing (the base model is asked as it is).",
     )
-    dtype: Literal["fp32", "bf16"] = Field("fp32", description="Type of the model's weights and arithmetic.")
-    lora_rank: int = Field(16, ge=1, description="Rank of the adapter.")
-    lora_alpha: float = Field(32.0, gt=0, description="Scale of the adapter, divided by its rank.")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
+    dtype: Literal["fp32", "bf16"] = Field(default="fp32", description="Type of the model's weights and arithmetic.")
+    lora_rank: int = Field(default=16, ge=1, description="Rank of the adapter.")
+    lora_alpha: float = Field(default=32.0, gt=0, description="Scale of the adapter, divided by its rank.")
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
     prompt_weight: float = Field(
-        0.0, ge=0, le=1, description="Weight in the loss of the prompt's tokens, where the completion's have 1."
+        default=0.0, ge=0, le=1, description="Weight in the loss of the prompt's tokens, where the completion's have 1."
     )
-    batch_tokens: int = Field(2048, ge=16, description="Padded tokens of a step of tuning.")
+    batch_tokens: int = Field(default=2048, ge=16, description="Padded tokens of a step of tuning.")
     decoding: Literal["sample", "beam"] = Field(
-        "sample",
+        default="sample",
         description="Completions are drawn and counted (paper), or titles of the catalogue ranked by probability.",
     )
-    samples: int = Field(20, ge=1, description="Completions drawn of each prompt; lists are at most so long.")
-    temperature: float = Field(0.25, ge=0, description="Of the draws; 0 = the likeliest token each time.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the likeliest tokens that together have this mass.")
-    beams: int = Field(40, ge=1, description="Open prefixes of each case (decoding='beam').")
+    samples: int = Field(default=20, ge=1, description="Completions drawn of each prompt; lists are at most so long.")
+    temperature: float = Field(default=0.25, ge=0, description="Of the draws; 0 = the likeliest token each time.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Draw from the likeliest tokens that together have this mass."
+    )
+    beams: int = Field(default=40, ge=1, description="Open prefixes of each case (decoding='beam').")
     normalise: Normalise = Field(
-        "vocabulary",
+        default="vocabulary",
         description="What a token's probability is a share of: all tokens, or those that continue a title.",
     )
     text: TextSource = Field(default_factory=TextSource, description="Finds the item nearest to what was written.")
-    learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate of AdamW.")
-    warmup_steps: int = Field(50, ge=0, description="Steps over which the learning rate rises linearly from 0.")
-    clip_norm: float | None = Field(1.0, gt=0, description="Largest gradient norm; None = no clipping.")
-    epochs: int = Field(10, ge=1, description="Most epochs of tuning; exactly this many without validation cases.")
-    patience: int = Field(1, ge=1, description="Epochs without a lower validation loss after which tuning stops.")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of AdamW.")
+    warmup_steps: int = Field(default=50, ge=0, description="Steps over which the learning rate rises linearly from 0.")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    epochs: int = Field(
+        default=10, ge=1, description="Most epochs of tuning; exactly this many without validation cases."
+    )
+    patience: int = Field(
+        default=1, ge=1, description="Epochs without a lower validation loss after which tuning stops."
+    )
     monitor: Literal["log_likelihood"] = Field(  # type: ignore[assignment]
-        "log_likelihood", description="Of the validation completions, a token: minus the validation loss."
+        default="log_likelihood", description="Of the validation completions, a token: minus the validation loss."
     )
 
 

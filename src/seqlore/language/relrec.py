@@ -55,21 +55,26 @@ class ReLRecConfig(FrozenConfig):
         default_factory=ProjectionConfig, description="From the tables of ids to the body."
     )
     labels: LabelSource = Field(default=LabelSource(), description="What is reconstructed.")
-    alpha: float = Field(0.75, ge=0, description="Weight of the next item.")
-    beta: float = Field(0.3, ge=0, description="Weight of the items' labels; 0 = not reconstructed.")
-    gamma: float = Field(0.9, ge=0, description="Weight of the users' labels; 0 = not reconstructed.")
+    alpha: float = Field(default=0.75, ge=0, description="Weight of the next item.")
+    beta: float = Field(default=0.3, ge=0, description="Weight of the items' labels; 0 = not reconstructed.")
+    gamma: float = Field(default=0.9, ge=0, description="Weight of the users' labels; 0 = not reconstructed.")
     users: Literal["own", "permuted", "none"] = Field(
-        "own", description="User token before the items; permuted = trained so, but asked with another's (a control)."
+        default="own",
+        description="User token before the items; permuted = trained so, but asked with another's (a control).",
     )
-    first_item: bool = Field(True, description="The first item of a sequence is predicted too, from the user token.")
-    begin: bool = Field(True, description="The body's begin-of-text token stands before each row, where it has one.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the id vectors that go into the body.")
-    label_tokens: int = Field(64, ge=2, description="Most tokens of a label; a longer one is cut.")
+    first_item: bool = Field(
+        default=True, description="The first item of a sequence is predicted too, from the user token."
+    )
+    begin: bool = Field(
+        default=True, description="The body's begin-of-text token stands before each row, where it has one."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the id vectors that go into the body.")
+    label_tokens: int = Field(default=64, ge=2, description="Most tokens of a label; a longer one is cut.")
     names: Literal["this item", "iid", "keep"] = Field(
-        "this item", description="What becomes of item names in labels; see seqlore.language.label_rows."
+        default="this item", description="What becomes of item names in labels; see seqlore.language.label_rows."
     )
-    item_prompts: tuple[str, ...] = Field(ITEM_PROMPTS, min_length=1, description="With {id} once in each.")
-    user_prompts: tuple[str, ...] = Field(USER_PROMPTS, min_length=1, description="With {id} once in each.")
+    item_prompts: tuple[str, ...] = Field(default=ITEM_PROMPTS, min_length=1, description="With {id} once in each.")
+    user_prompts: tuple[str, ...] = Field(default=USER_PROMPTS, min_length=1, description="With {id} once in each.")
 
 
 class ReLRecNet(FrozenNet):

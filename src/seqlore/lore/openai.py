@@ -36,23 +36,31 @@ class OpenAISettings(Config):
     """Which model, where, and how it is asked."""
 
     model: str = Field(min_length=1, description="Its name at the server.")
-    base_url: str | None = Field(None, description="Address with /v1; None = OPENAI_BASE_URL, else OpenAI.")
-    endpoint: Literal["chat", "completions"] = Field("chat", description="Chat, or plain continuation of the prompt.")
-    concurrency: int = Field(8, ge=1, description="Requests at a time.")
-    retries: int = Field(8, ge=0, description="How often a request is made again when its failure may pass.")
-    timeout: float = Field(300.0, gt=0, description="Seconds for a whole reply.")
-    context: int | None = Field(None, ge=1, description="Most tokens of prompt and completion; None = not known.")
-    prompt_price: float | None = Field(None, ge=0, description="Of a million prompt tokens; None = not known.")
-    completion_price: float | None = Field(None, ge=0, description="Of a million completion tokens; None = not known.")
+    base_url: str | None = Field(default=None, description="Address with /v1; None = OPENAI_BASE_URL, else OpenAI.")
+    endpoint: Literal["chat", "completions"] = Field(
+        default="chat", description="Chat, or plain continuation of the prompt."
+    )
+    concurrency: int = Field(default=8, ge=1, description="Requests at a time.")
+    retries: int = Field(default=8, ge=0, description="How often a request is made again when its failure may pass.")
+    timeout: float = Field(default=300.0, gt=0, description="Seconds for a whole reply.")
+    context: int | None = Field(
+        default=None, ge=1, description="Most tokens of prompt and completion; None = not known."
+    )
+    prompt_price: float | None = Field(default=None, ge=0, description="Of a million prompt tokens; None = not known.")
+    completion_price: float | None = Field(
+        default=None, ge=0, description="Of a million completion tokens; None = not known."
+    )
     limit_name: Literal["max_tokens", "max_completion_tokens"] | None = Field(
-        None,
+        default=None,
         description="Parameter for the longest completion; None = OpenAI's chat wants the second, others the first.",
     )
-    n_at_once: int | None = Field(None, ge=1, description="Completions in one request; 1 for servers that refuse more.")
-    omit: tuple[Literal["temperature", "top_p", "seed"], ...] = Field(
-        (), description="Parameters that the model refuses: not sent, so a sampling that sets them is an error."
+    n_at_once: int | None = Field(
+        default=None, ge=1, description="Completions in one request; 1 for servers that refuse more."
     )
-    extra: dict[str, Any] = Field({}, description="More parameters of the request, as the server names them.")
+    omit: tuple[Literal["temperature", "top_p", "seed"], ...] = Field(
+        default=(), description="Parameters that the model refuses: not sent, so a sampling that sets them is an error."
+    )
+    extra: dict[str, Any] = Field(default={}, description="More parameters of the request, as the server names them.")
 
     @model_validator(mode="after")
     def _both_prices(self) -> Self:

@@ -30,17 +30,20 @@ from seqlore.training.batches import padded_batches, windows
 class BERT4RecConfig(NetConfig):
     """Settings of BERT4Rec."""
 
-    layers: int = Field(2, ge=1, description="Transformer blocks.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    pre_norm: bool = Field(False, description="Layer norm before each sublayer (else after, as published).")
+    layers: int = Field(default=2, ge=1, description="Transformer blocks.")
+    heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    pre_norm: bool = Field(default=False, description="Layer norm before each sublayer (else after, as published).")
     position: Literal["start", "end"] = Field(
-        "end", description="Learned positions counted from the latest event (as published: left padding) or the first."
+        default="end",
+        description="Learned positions counted from the latest event (as published: left padding) or the first.",
     )
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
-    mask_probability: float = Field(0.2, gt=0, lt=1, description="Share of items that a random masking hides.")
-    maskings: int = Field(10, ge=0, description="Random maskings of each sequence in an epoch.")
-    mask_last: bool = Field(True, description="Show each sequence once more with only its last item masked.")
+    dropout: float = Field(
+        default=0.2, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer."
+    )
+    mask_probability: float = Field(default=0.2, gt=0, lt=1, description="Share of items that a random masking hides.")
+    maskings: int = Field(default=10, ge=0, description="Random maskings of each sequence in an epoch.")
+    mask_last: bool = Field(default=True, description="Show each sequence once more with only its last item masked.")
 
 
 class BERT4RecNet(SequenceNet):

@@ -70,9 +70,9 @@ class BlendConfig(Config):
     first counts 1."""
     normalise: Literal["zscore", "minmax", "softmax", "reciprocal"] = "zscore"
     """How scores are made comparable; see the module."""
-    depth: int = Field(200, ge=1)
+    depth: int = Field(default=200, ge=1)
     """Length of the lists taken from models that do not score the catalogue, and of those that "reciprocal" reads."""
-    tune_cases: int = Field(5000, ge=1)
+    tune_cases: int = Field(default=5000, ge=1)
     """Validation cases at most on which weights are chosen."""
 
     @field_validator("models")

@@ -36,13 +36,17 @@ from seqlore.training.batches import plan
 class BSARecConfig(NetConfig):
     """Settings of BSARec."""
 
-    layers: int = Field(2, ge=1, description="Blocks.")
-    heads: int = Field(1, ge=1, description="Attention heads; must divide the width.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    alpha: float = Field(0.7, ge=0, le=1, description="Share of the filter in a block; the rest is attention's.")
-    cutoff: int = Field(5, ge=0, description="c: frequencies up to c // 2 are low and pass as they are.")
-    causal: bool = Field(False, description="The filter reads only earlier events, and one pass trains all positions.")
-    batch_tokens: int = Field(4096, ge=1, description="Padded positions in a batch.")
+    layers: int = Field(default=2, ge=1, description="Blocks.")
+    heads: int = Field(default=1, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    alpha: float = Field(
+        default=0.7, ge=0, le=1, description="Share of the filter in a block; the rest is attention's."
+    )
+    cutoff: int = Field(default=5, ge=0, description="c: frequencies up to c // 2 are low and pass as they are.")
+    causal: bool = Field(
+        default=False, description="The filter reads only earlier events, and one pass trains all positions."
+    )
+    batch_tokens: int = Field(default=4096, ge=1, description="Padded positions in a batch.")
 
 
 def low_pass(steps: int, period: int, kept: int) -> Tensor:

@@ -31,11 +31,13 @@ from seqlore.models.layers import Dropout
 class CaserConfig(PersonalConfig):
     """Settings of Caser."""
 
-    embedding_size: int = Field(50, ge=1, description="Width d of item and user vectors; states are twice as wide.")
-    window: int = Field(5, ge=1, description="Latest events that are read: L.")
-    targets: int = Field(1, ge=1, description="Next events that a window predicts: T.")
-    horizontal: int = Field(16, ge=1, description="Horizontal filters of each height.")
-    vertical: int = Field(4, ge=1, description="Vertical filters.")
+    embedding_size: int = Field(
+        default=50, ge=1, description="Width d of item and user vectors; states are twice as wide."
+    )
+    window: int = Field(default=5, ge=1, description="Latest events that are read: L.")
+    targets: int = Field(default=1, ge=1, description="Next events that a window predicts: T.")
+    horizontal: int = Field(default=16, ge=1, description="Horizontal filters of each height.")
+    vertical: int = Field(default=4, ge=1, description="Vertical filters.")
 
 
 class CaserNet(PersonalNet):

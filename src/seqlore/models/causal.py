@@ -42,7 +42,10 @@ class PersonalConfig(NetConfig):
     """Settings of nets that also read whose history it is."""
 
     stranger_share: float = Field(
-        0.1, ge=0, lt=1, description="Share of training sequences read as a stranger's, so that strangers are served."
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of training sequences read as a stranger's, so that strangers are served.",
     )
 
 

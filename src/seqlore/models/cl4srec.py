@@ -40,12 +40,12 @@ Items = NDArray[np.int64]
 class CL4SRecConfig(SASRecConfig):
     """Settings of CL4SRec."""
 
-    crop: float = Field(0.6, gt=0, le=1, description="Share of a sequence that a crop keeps.")
-    mask: float = Field(0.3, ge=0, le=1, description="Share of its items that a mask hides.")
-    reorder: float = Field(0.6, ge=0, le=1, description="Share of a sequence that a reordering shuffles.")
-    contrast_weight: float = Field(0.1, ge=0, description="Weight of the contrast beside the next-item loss.")
-    similarity: Literal["cosine", "dot"] = Field("cosine", description="Of two views; published: dot.")
-    temperature: float = Field(0.1, gt=0, description="Divides similarities of views; published: 1.")
+    crop: float = Field(default=0.6, gt=0, le=1, description="Share of a sequence that a crop keeps.")
+    mask: float = Field(default=0.3, ge=0, le=1, description="Share of its items that a mask hides.")
+    reorder: float = Field(default=0.6, ge=0, le=1, description="Share of a sequence that a reordering shuffles.")
+    contrast_weight: float = Field(default=0.1, ge=0, description="Weight of the contrast beside the next-item loss.")
+    similarity: Literal["cosine", "dot"] = Field(default="cosine", description="Of two views; published: dot.")
+    temperature: float = Field(default=0.1, gt=0, description="Divides similarities of views; published: 1.")
 
 
 def crop(items: Items, share: float, rng: np.random.Generator) -> Items:

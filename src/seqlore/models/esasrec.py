@@ -29,11 +29,13 @@ from seqlore.models.net import NetConfig, NetRecommender
 class ESASRecConfig(NetConfig):
     """Settings of eSASRec."""
 
-    embedding_size: int = Field(256, ge=1, description="Width d of item vectors and hidden states.")
-    layers: int = Field(1, ge=1, description="LiGR blocks.")
-    heads: int = Field(1, ge=1, description="Attention heads; must divide the width.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
+    embedding_size: int = Field(default=256, ge=1, description="Width d of item vectors and hidden states.")
+    layers: int = Field(default=1, ge=1, description="LiGR blocks.")
+    heads: int = Field(default=1, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    dropout: float = Field(
+        default=0.2, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer."
+    )
 
 
 class SwiGLU(nn.Module):

@@ -31,12 +31,12 @@ from seqlore.models.net import NetConfig, NetRecommender
 class FDSAConfig(NetConfig):
     """Settings of FDSA."""
 
-    layers: int = Field(2, ge=1, description="Transformer blocks of each stream.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    block_dropout: float = Field(0.2, ge=0, lt=1, description="Dropout in the blocks.")
+    layers: int = Field(default=2, ge=1, description="Transformer blocks of each stream.")
+    heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    block_dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout in the blocks.")
     attributes: tuple[str, ...] = Field(
-        ("categories", "brand"),
+        default=("categories", "brand"),
         min_length=1,
         description="Columns of the items with attributes; absent ones are skipped.",
     )

@@ -25,8 +25,8 @@ from seqlore.text.source import TextInit
 class GRU4RecConfig(NetConfig):
     """Settings of GRU4Rec."""
 
-    hidden_size: int = Field(128, ge=1, description="Width of the recurrent state.")
-    layers: int = Field(1, ge=1, description="Recurrent layers.")
+    hidden_size: int = Field(default=128, ge=1, description="Width of the recurrent state.")
+    layers: int = Field(default=1, ge=1, description="Recurrent layers.")
 
 
 class GRU4RecNet(SequenceNet):

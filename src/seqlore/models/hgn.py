@@ -28,8 +28,8 @@ from seqlore.models.layers import Dropout
 class HGNConfig(PersonalConfig):
     """Settings of HGN."""
 
-    embedding_size: int = Field(50, ge=1, description="Width d of all vectors.")
-    window: int = Field(5, ge=1, description="Latest events that are read: L.")
+    embedding_size: int = Field(default=50, ge=1, description="Width d of all vectors.")
+    window: int = Field(default=5, ge=1, description="Latest events that are read: L.")
 
 
 class HGNNet(PersonalNet):

@@ -32,13 +32,13 @@ from seqlore.models.cl4srec import CL4SRec, CL4SRecConfig, CL4SRecNet, contrast
 class ICLRecConfig(CL4SRecConfig):
     """Settings of ICLRec."""
 
-    layers: int = Field(1, ge=1, description="Transformer blocks.")
-    crop: float = Field(0.2, gt=0, le=1, description="Share of a sequence that a crop keeps.")
-    mask: float = Field(0.7, ge=0, le=1, description="Share of its items that a mask hides.")
-    reorder: float = Field(0.2, ge=0, le=1, description="Share of a sequence that a reordering shuffles.")
-    intents: int = Field(256, ge=1, description="Clusters; at most as many as there are training sequences.")
-    intent_weight: float = Field(0.1, ge=0, description="Weight of the contrast with intents.")
-    mitigate: bool = Field(True, description="Sequences of one intent are not told apart.")
+    layers: int = Field(default=1, ge=1, description="Transformer blocks.")
+    crop: float = Field(default=0.2, gt=0, le=1, description="Share of a sequence that a crop keeps.")
+    mask: float = Field(default=0.7, ge=0, le=1, description="Share of its items that a mask hides.")
+    reorder: float = Field(default=0.2, ge=0, le=1, description="Share of a sequence that a reordering shuffles.")
+    intents: int = Field(default=256, ge=1, description="Clusters; at most as many as there are training sequences.")
+    intent_weight: float = Field(default=0.1, ge=0, description="Weight of the contrast with intents.")
+    mitigate: bool = Field(default=True, description="Sequences of one intent are not told apart.")
 
 
 def mean_state(states: Tensor, lengths: Tensor) -> Tensor:

@@ -50,17 +50,17 @@ PAIRS = 1 << 22
 class ItemKNNConfig(Config):
     """Settings of ItemKNN."""
 
-    k: int = Field(200, ge=1)
+    k: int = Field(default=200, ge=1)
     """Nearest items that are kept for each item."""
     similarity: Literal["cosine", "jaccard", "dice", "conditional"] = "cosine"
     """See the module for the formulas."""
-    shrinkage: float = Field(30.0, ge=0)
+    shrinkage: float = Field(default=30.0, ge=0)
     """Added to the denominator: similarities that rest on few users count less."""
-    alpha: float = Field(0.5, ge=0, le=1)
+    alpha: float = Field(default=0.5, ge=0, le=1)
     """Of the conditional similarity: 0 = plain conditional probability, 1 = lift."""
     decay: Decay = "harmonic"
     """How items of the history fade with their age."""
-    last_n_items: int | None = Field(5, ge=1)
+    last_n_items: int | None = Field(default=5, ge=1)
     """Look at the latest items of the history only; None: all."""
 
 

@@ -43,9 +43,9 @@ class LLMSeqSimConfig(Config):
     """Between the combined vector and an item's."""
     reduce: Literal["pca", "whiten", "random", "autoencoder"] | None = None
     """How the vectors are reduced to ``width`` first; None: not at all."""
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     """Entries of a reduced vector."""
-    last_n_items: int | None = Field(None, ge=1)
+    last_n_items: int | None = Field(default=None, ge=1)
     """Look at the latest items of the history only; None: all."""
     seed: int = 0
     """Of the reduction."""

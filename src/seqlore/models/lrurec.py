@@ -28,11 +28,13 @@ from seqlore.models.net import NetConfig, NetRecommender
 class LRURecConfig(NetConfig):
     """Settings of LRURec."""
 
-    layers: int = Field(2, ge=1, description="Blocks: recurrence and feed-forward.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    block_dropout: float = Field(0.2, ge=0, lt=1, description="Dropout in the blocks.")
-    smallest: float = Field(0.8, ge=0, lt=1, description="Smallest modulus of λ at the start: how short memory may be.")
-    largest: float = Field(0.99, gt=0, lt=1, description="Largest modulus of λ at the start.")
+    layers: int = Field(default=2, ge=1, description="Blocks: recurrence and feed-forward.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    block_dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout in the blocks.")
+    smallest: float = Field(
+        default=0.8, ge=0, lt=1, description="Smallest modulus of λ at the start: how short memory may be."
+    )
+    largest: float = Field(default=0.99, gt=0, lt=1, description="Largest modulus of λ at the start.")
 
 
 def linear_recurrence(inputs: Tensor, decay: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ from seqlore.recommender import ScoringRecommender
 class MarkovConfig(Config):
     """Settings of Markov."""
 
-    prior: float = Field(1.0, gt=0)
+    prior: float = Field(default=1.0, gt=0)
     """Pseudo-transitions from each item, spread by popularity: at 1 they hardly do more than order what is tied."""
-    window: int = Field(1, ge=1)
+    window: int = Field(default=1, ge=1)
     """Later items that count as a transition; the d-th one counts 1/d."""
 
 

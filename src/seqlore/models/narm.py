@@ -25,11 +25,11 @@ from seqlore.models.net import NetConfig, NetRecommender
 class NARMConfig(NetConfig):
     """Settings of NARM."""
 
-    embedding_size: int = Field(50, ge=1, description="Width d of item vectors.")
-    hidden_size: int = Field(100, ge=1, description="Width of the recurrent states.")
-    layers: int = Field(1, ge=1, description="Recurrent layers.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout on the joined states.")
-    input_dropout: float = Field(0.25, ge=0, lt=1, description="Dropout on the item vectors.")
+    embedding_size: int = Field(default=50, ge=1, description="Width d of item vectors.")
+    hidden_size: int = Field(default=100, ge=1, description="Width of the recurrent states.")
+    layers: int = Field(default=1, ge=1, description="Recurrent layers.")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout on the joined states.")
+    input_dropout: float = Field(default=0.25, ge=0, lt=1, description="Dropout on the item vectors.")
 
 
 class NARMNet(CausalNet):

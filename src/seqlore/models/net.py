@@ -57,30 +57,39 @@ class RankedConfig(TrainConfig):
 class NetConfig(RankedConfig):
     """Settings that every net has."""
 
-    embedding_size: int = Field(64, ge=1, description="Width d of item vectors and hidden states.")
-    max_length: int = Field(50, ge=1, description="Latest events of a history that the net reads.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
-    item_init: TextInit | None = Field(None, description="Start of the item vectors from texts; None = ids only.")
-    init_std: float = Field(0.02, gt=0, description="Standard deviation of item vectors that start at random.")
-    output_bias: bool = Field(True, description="A learned bias for each item in the scores.")
+    embedding_size: int = Field(default=64, ge=1, description="Width d of item vectors and hidden states.")
+    max_length: int = Field(default=50, ge=1, description="Latest events of a history that the net reads.")
+    dropout: float = Field(
+        default=0.5, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer."
+    )
+    item_init: TextInit | None = Field(
+        default=None, description="Start of the item vectors from texts; None = ids only."
+    )
+    init_std: float = Field(default=0.02, gt=0, description="Standard deviation of item vectors that start at random.")
+    output_bias: bool = Field(default=True, description="A learned bias for each item in the scores.")
     loss: Literal["auto", "full", "sampled", "bce", "gbce"] = Field(
-        "auto", description="Full softmax, sampled softmax, BCE or gBCE; auto = full up to 100,000 items, else sampled."
+        default="auto",
+        description="Full softmax, sampled softmax, BCE or gBCE; auto = full up to 100,000 items, else sampled.",
     )
-    negatives: int = Field(1024, ge=1, description="Sampled softmax: shared by a batch. BCE, gBCE: for each target.")
+    negatives: int = Field(
+        default=1024, ge=1, description="Sampled softmax: shared by a batch. BCE, gBCE: for each target."
+    )
     negative_power: float = Field(
-        0.5, ge=0, description="Sampled softmax draws items by count to this power (plus one)."
+        default=0.5, ge=0, description="Sampled softmax draws items by count to this power (plus one)."
     )
-    calibration: float = Field(0.75, ge=0, le=1, description="t of gBCE.")
-    batch_tokens: int = Field(1024, ge=1, description="Padded positions in a batch.")
+    calibration: float = Field(default=0.75, ge=0, le=1, description="t of gBCE.")
+    batch_tokens: int = Field(default=1024, ge=1, description="Padded positions in a batch.")
     windows: Literal["all", "last"] = Field(
-        "all", description="Whether the older events of long histories are trained on."
+        default="all", description="Whether the older events of long histories are trained on."
     )
     shuffle_ties: bool | None = Field(
-        None,
+        default=None,
         description="Put events of one time in a new order each epoch: they have none, and a net that sees many learns "
         "none. None = where the split shuffles ties too.",
     )
-    valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
+    valid_cases: int | None = Field(
+        default=None, ge=1, description="At most so many validation cases an epoch; None = all."
+    )
 
 
 class SequenceNet(nn.Module):

@@ -20,7 +20,7 @@ DAY = 86_400.0
 class MostPopularConfig(Config):
     """Settings of MostPopular."""
 
-    half_life: float | None = Field(None, gt=0)
+    half_life: float | None = Field(default=None, gt=0)
     """Days in which an interaction comes to count half (from the newest one); None: all count alike."""
 
 

@@ -53,28 +53,34 @@ READ_TEXT = 32_768
 class RecformerConfig(NetConfig):
     """Settings of Recformer."""
 
-    embedding_size: int = Field(128, ge=1, description="Width d of tokens, items and histories.")
+    embedding_size: int = Field(default=128, ge=1, description="Width d of tokens, items and histories.")
     fields: tuple[str, ...] = Field(
-        ("title", "brand", "categories"), min_length=1, description="Attributes of an item; absent columns are skipped."
+        default=("title", "brand", "categories"),
+        min_length=1,
+        description="Attributes of an item; absent columns are skipped.",
     )
-    attribute_tokens: int = Field(32, ge=1, description="Most tokens of an attribute, its name included.")
-    max_tokens: int = Field(512, ge=2, description="Most tokens of a history; the oldest fall off.")
-    vocabulary: int = Field(8000, ge=300, description="Most tokens of the vocabulary, which is learned on the items.")
-    layers: int = Field(2, ge=1, description="Transformer blocks.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    pre_norm: bool = Field(False, description="Layer norm before each sublayer (else after, as published).")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
-    temperature: float = Field(0.05, gt=0, description="Divides cosines.")
-    batch_tokens: int = Field(4096, ge=1, description="Tokens of text in a batch.")
+    attribute_tokens: int = Field(default=32, ge=1, description="Most tokens of an attribute, its name included.")
+    max_tokens: int = Field(default=512, ge=2, description="Most tokens of a history; the oldest fall off.")
+    vocabulary: int = Field(
+        default=8000, ge=300, description="Most tokens of the vocabulary, which is learned on the items."
+    )
+    layers: int = Field(default=2, ge=1, description="Transformer blocks.")
+    heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    pre_norm: bool = Field(default=False, description="Layer norm before each sublayer (else after, as published).")
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer."
+    )
+    temperature: float = Field(default=0.05, gt=0, description="Divides cosines.")
+    batch_tokens: int = Field(default=4096, ge=1, description="Tokens of text in a batch.")
     refresh_epochs: int | None = Field(
-        16, ge=1, description="Epochs before each of which items are encoded anew; None = all."
+        default=16, ge=1, description="Epochs before each of which items are encoded anew; None = all."
     )
-    pretrain_epochs: int = Field(3, ge=0, description="Epochs of pre-training.")
-    pretrain_rate: float = Field(1e-3, gt=0, description="Learning rate of pre-training.")
-    mask_probability: float = Field(0.15, gt=0, lt=1, description="Share of tokens that pre-training masks.")
-    mask_weight: float = Field(0.1, ge=0, description="Weight of masked-token prediction.")
-    output_bias: bool = Field(False, description="A learned bias for each item; a new item has none.")
+    pretrain_epochs: int = Field(default=3, ge=0, description="Epochs of pre-training.")
+    pretrain_rate: float = Field(default=1e-3, gt=0, description="Learning rate of pre-training.")
+    mask_probability: float = Field(default=0.15, gt=0, lt=1, description="Share of tokens that pre-training masks.")
+    mask_weight: float = Field(default=0.1, ge=0, description="Weight of masked-token prediction.")
+    output_bias: bool = Field(default=False, description="A learned bias for each item; a new item has none.")
 
     @field_validator("item_init")
     @classmethod

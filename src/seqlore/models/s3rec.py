@@ -39,18 +39,20 @@ class S3RecConfig(SASRecConfig):
     """Settings of S³-Rec; those of SASRec are for the tuning."""
 
     attributes: tuple[str, ...] = Field(
-        ("categories", "brand"),
+        default=("categories", "brand"),
         min_length=1,
         description="Columns of the items with attributes; absent ones are skipped.",
     )
-    pretrain_epochs: int = Field(100, ge=0, description="Epochs of pre-training.")
-    pretrain_rate: float = Field(1e-3, gt=0, description="Learning rate of pre-training.")
-    pretrain_tokens: int = Field(2048, ge=1, description="Padded positions in a batch of pre-training.")
-    pretrain_mask: float = Field(0.2, gt=0, lt=1, description="Share of items that are masked; the last always is.")
-    aap_weight: float = Field(0.2, ge=0, description="Weight of associated attribute prediction.")
-    mip_weight: float = Field(1.0, ge=0, description="Weight of masked item prediction.")
-    map_weight: float = Field(1.0, ge=0, description="Weight of masked attribute prediction.")
-    sp_weight: float = Field(0.5, ge=0, description="Weight of segment prediction.")
+    pretrain_epochs: int = Field(default=100, ge=0, description="Epochs of pre-training.")
+    pretrain_rate: float = Field(default=1e-3, gt=0, description="Learning rate of pre-training.")
+    pretrain_tokens: int = Field(default=2048, ge=1, description="Padded positions in a batch of pre-training.")
+    pretrain_mask: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of items that are masked; the last always is."
+    )
+    aap_weight: float = Field(default=0.2, ge=0, description="Weight of associated attribute prediction.")
+    mip_weight: float = Field(default=1.0, ge=0, description="Weight of masked item prediction.")
+    map_weight: float = Field(default=1.0, ge=0, description="Weight of masked attribute prediction.")
+    sp_weight: float = Field(default=0.5, ge=0, description="Weight of segment prediction.")
 
 
 class Masked(NamedTuple):

@@ -25,16 +25,21 @@ from seqlore.text.source import TextInit
 class SASRecConfig(NetConfig):
     """Settings of SASRec."""
 
-    layers: int = Field(2, ge=1, description="Transformer blocks.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    pre_norm: bool = Field(True, description="Layer norm before each sublayer (else after).")
+    layers: int = Field(default=2, ge=1, description="Transformer blocks.")
+    heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    pre_norm: bool = Field(default=True, description="Layer norm before each sublayer (else after).")
     position: Literal["start", "end", "none"] = Field(
-        "start", description="Learned positions counted from the first event read, from the latest, or none."
+        default="start", description="Learned positions counted from the first event read, from the latest, or none."
     )
-    input_norm: bool = Field(True, description="Layer norm of item plus position vectors, before the input dropout.")
+    input_norm: bool = Field(
+        default=True, description="Layer norm of item plus position vectors, before the input dropout."
+    )
     block_dropout: float | None = Field(
-        None, ge=0, lt=1, description="Dropout in the blocks (attention, feed-forward, sublayers); None = ``dropout``."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout in the blocks (attention, feed-forward, sublayers); None = ``dropout``.",
     )
 
 

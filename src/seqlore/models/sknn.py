@@ -67,9 +67,9 @@ DAY = 86_400.0
 class SKNNConfig(Config):
     """Settings of the session-based neighbours."""
 
-    k: int = Field(100, ge=1)
+    k: int = Field(default=100, ge=1)
     """Neighbours whose items are counted."""
-    sample_size: int | None = Field(1000, ge=1)
+    sample_size: int | None = Field(default=1000, ge=1)
     """Candidate sessions among which the neighbours are sought; None: all that share an item with the history."""
     sampling: Literal["recent", "random", "idf"] = "recent"
     """Which candidates are kept: the latest sessions, a random choice, those whose shared items have most idf."""
@@ -81,13 +81,13 @@ class SKNNConfig(Config):
     """How a neighbour counts by the age, in the history, of the latest item that both share."""
     sequential_filter: bool = False
     """List only items that directly followed the history's last item in some training session."""
-    idf_weighting: float = Field(0.0, ge=0)
+    idf_weighting: float = Field(default=0.0, ge=0)
     """Strength of the idf factor of the listed items; 0 is off."""
-    idf_similarity: float = Field(0.0, ge=0)
+    idf_similarity: float = Field(default=0.0, ge=0)
     """Strength of the same factor for the items of the history, in the similarity; 0 is off."""
-    half_life: float | None = Field(None, gt=0)
+    half_life: float | None = Field(default=None, gt=0)
     """Days in which the similarity of a session halves with its age (counted from the newest session); None is off."""
-    last_n_items: int | None = Field(None, ge=1)
+    last_n_items: int | None = Field(default=None, ge=1)
     """Look at the latest items of the history only; None: all."""
     seed: int = 0
     """Of random sampling."""
@@ -224,10 +224,10 @@ class SKNN(ScoringRecommender):
 class VSKNNConfig(SKNNConfig):
     """Settings of V-SKNN, tuned on Beauty; Harte et al. have similarity="dot", k=70, all items of the history."""
 
-    k: int = Field(150, ge=1)
+    k: int = Field(default=150, ge=1)
     decay: Decay = "harmonic"
-    idf_weighting: float = Field(1.0, ge=0)
-    last_n_items: int | None = Field(5, ge=1)
+    idf_weighting: float = Field(default=1.0, ge=0)
+    last_n_items: int | None = Field(default=5, ge=1)
 
 
 class VSKNN(SKNN):

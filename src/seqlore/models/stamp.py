@@ -27,7 +27,7 @@ from seqlore.models.net import NetConfig, NetRecommender
 class STAMPConfig(NetConfig):
     """Settings of STAMP."""
 
-    embedding_size: int = Field(100, ge=1, description="Width d of item vectors and states.")
+    embedding_size: int = Field(default=100, ge=1, description="Width d of item vectors and states.")
 
 
 class STAMPNet(CausalNet):

@@ -25,9 +25,9 @@ from seqlore.rerank.ranker import NetReranker, RankerConfig, RankerNet
 class GRU4RecRerankerConfig(RankerConfig):
     """Settings of GRU4RecReranker."""
 
-    history_length: int = Field(150, ge=1, description="Latest events that are read.")
-    hidden_size: int = Field(128, ge=1, description="Width of the recurrent state.")
-    layers: int = Field(1, ge=1, description="Recurrent layers.")
+    history_length: int = Field(default=150, ge=1, description="Latest events that are read.")
+    hidden_size: int = Field(default=128, ge=1, description="Width of the recurrent state.")
+    layers: int = Field(default=1, ge=1, description="Recurrent layers.")
 
 
 class GRU4RecRerankerNet(RankerNet):

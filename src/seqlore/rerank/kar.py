@@ -30,11 +30,11 @@ from seqlore.rerank.lists import ListBatch, ListData
 class KARConfig(Config):
     """Settings of KAR."""
 
-    width: int = Field(32, ge=1, description="Width of each of the two adapted vectors.")
-    hidden: int = Field(128, ge=1, description="Hidden units of an expert.")
-    shared: int = Field(2, ge=0, description="Experts of both kinds of knowledge.")
-    own: int = Field(2, ge=1, description="Experts of each kind.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the knowledge vectors.")
+    width: int = Field(default=32, ge=1, description="Width of each of the two adapted vectors.")
+    hidden: int = Field(default=128, ge=1, description="Hidden units of an expert.")
+    shared: int = Field(default=2, ge=0, description="Experts of both kinds of knowledge.")
+    own: int = Field(default=2, ge=1, description="Experts of each kind.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout on the knowledge vectors.")
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
 
 
@@ -93,7 +93,8 @@ class KAR(Augmentation):
         user = self._adapted(mean, count[:, 0] > 0, 0)[:, None]  # [B, 1, a]
 
         def augmented(asked: Tensor) -> Tensor:
-            facts = self._adapted(*self.knowledge.about_items(asked), 1)
+            about, known = self.knowledge.about_items(asked)
+            facts = self._adapted(about, known, 1)
             return torch.cat([user.expand_as(facts), facts], -1)
 
         return Augmented(augmented(batch.candidates), augmented(batch.items) if history else None)

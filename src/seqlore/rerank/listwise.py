@@ -19,8 +19,8 @@ from seqlore.rerank.ranker import RankerConfig, RankerNet
 class ListwiseConfig(RankerConfig):
     """Settings of every listwise backbone."""
 
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
-    reads_history: bool = Field(False, description="Candidates also attend to the history (not as published).")
+    heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
+    reads_history: bool = Field(default=False, description="Candidates also attend to the history (not as published).")
 
 
 class HistoryReader(nn.Module):

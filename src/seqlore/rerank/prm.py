@@ -25,9 +25,11 @@ from seqlore.rerank.ranker import NetReranker
 class PRMConfig(ListwiseConfig):
     """Settings of PRM."""
 
-    layers: int = Field(2, ge=1, description="Transformer blocks.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
-    places: int = Field(100, ge=1, description="Places in the list that have a vector; later ones share the last.")
+    layers: int = Field(default=2, ge=1, description="Transformer blocks.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    places: int = Field(
+        default=100, ge=1, description="Places in the list that have a vector; later ones share the last."
+    )
 
 
 class PRMNet(ListwiseNet):

@@ -38,22 +38,31 @@ READ_LISTS = 64
 class RankerConfig(RankedConfig):
     """Settings that every backbone has."""
 
-    embedding_size: int = Field(64, ge=1, description="Width d of item vectors and hidden states.")
-    history_length: int = Field(10, ge=1, description="Latest events that the backbone and its augmentation read.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer.")
-    init_std: float = Field(0.02, gt=0, description="Standard deviation of item vectors at the start.")
-    batch_size: int = Field(32, ge=1, description="Lists in a batch.")
-    targets: int = Field(1, ge=1, description="Lists of each training user in an epoch, one a target.")
-    first_target: int | None = Field(None, ge=2, description="Earliest position of a target; None = the split's, or 2.")
-    target_pool: int | None = Field(
-        None, ge=1, description="Epochs go round so many draws of targets; None = new targets each epoch."
+    embedding_size: int = Field(default=64, ge=1, description="Width d of item vectors and hidden states.")
+    history_length: int = Field(
+        default=10, ge=1, description="Latest events that the backbone and its augmentation read."
     )
-    valid_cases: int | None = Field(None, ge=1, description="At most so many validation cases an epoch; None = all.")
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer."
+    )
+    init_std: float = Field(default=0.02, gt=0, description="Standard deviation of item vectors at the start.")
+    batch_size: int = Field(default=32, ge=1, description="Lists in a batch.")
+    targets: int = Field(default=1, ge=1, description="Lists of each training user in an epoch, one a target.")
+    first_target: int | None = Field(
+        default=None, ge=2, description="Earliest position of a target; None = the split's, or 2."
+    )
+    target_pool: int | None = Field(
+        default=None, ge=1, description="Epochs go round so many draws of targets; None = new targets each epoch."
+    )
+    valid_cases: int | None = Field(
+        default=None, ge=1, description="At most so many validation cases an epoch; None = all."
+    )
     augmentation: AugmentationSettings = Field(
         default_factory=AugmentationSettings, description="What stands beside the item vectors."
     )
     start: Literal["base", "fresh"] = Field(
-        "base", description="Where an augmentation needs a trained base: its item vectors are the start, or are not."
+        default="base",
+        description="Where an augmentation needs a trained base: its item vectors are the start, or are not.",
     )
 
 

@@ -26,10 +26,10 @@ from seqlore.rerank.ranker import NetReranker, RankerConfig, RankerNet
 class SASRecRerankerConfig(RankerConfig):
     """Settings of SASRecReranker."""
 
-    history_length: int = Field(150, ge=1, description="Latest events that are read.")
-    layers: int = Field(2, ge=1, description="Transformer blocks.")
-    heads: int = Field(2, ge=1, description="Attention heads; must divide the width.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 4 d.")
+    history_length: int = Field(default=150, ge=1, description="Latest events that are read.")
+    layers: int = Field(default=2, ge=1, description="Transformer blocks.")
+    heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
 
 
 class SASRecRerankerNet(RankerNet):

@@ -28,12 +28,18 @@ from seqlore.rerank.ranker import NetReranker
 class SetRankConfig(ListwiseConfig):
     """Settings of SetRank."""
 
-    layers: int = Field(2, ge=1, description="Blocks.")
-    inner_size: int | None = Field(None, ge=1, description="Width of the feed-forward; None = 2 d.")
-    block: Literal["imsab", "msab"] = Field("imsab", description="With induced points, or every candidate to every.")
-    induced: int = Field(20, ge=1, description="Points M of IMSAB.")
-    ordinal: bool = Field(False, description="Read the place of each candidate in the list; not equivariant then.")
-    places: int = Field(100, ge=1, description="Places that have a vector (ordinal); later ones share the last.")
+    layers: int = Field(default=2, ge=1, description="Blocks.")
+    inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 2 d.")
+    block: Literal["imsab", "msab"] = Field(
+        default="imsab", description="With induced points, or every candidate to every."
+    )
+    induced: int = Field(default=20, ge=1, description="Points M of IMSAB.")
+    ordinal: bool = Field(
+        default=False, description="Read the place of each candidate in the list; not equivariant then."
+    )
+    places: int = Field(
+        default=100, ge=1, description="Places that have a vector (ordinal); later ones share the last."
+    )
 
 
 class SetBlock(nn.Module):

@@ -28,8 +28,8 @@ from seqlore.rerank.texts import UserTexts
 class TextAugmentationConfig(Config):
     """Settings of TextAugmentation."""
 
-    width: int = Field(64, ge=1, description="Width a of the vectors that are concatenated.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the text vector.")
+    width: int = Field(default=64, ge=1, description="Width a of the vectors that are concatenated.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout on the text vector.")
 
 
 class TextAugmentation(Augmentation):

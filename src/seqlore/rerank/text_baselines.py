@@ -35,7 +35,7 @@ class LLMAug(TextAugmentation):
 class BERTAugConfig(TextAugmentationConfig):
     """Settings of BERTAug."""
 
-    knowledge: KnowledgeSettings = Field(KnowledgeSettings(texts="raw"), description='With texts = "raw".')
+    knowledge: KnowledgeSettings = Field(default=KnowledgeSettings(texts="raw"), description='With texts = "raw".')
 
 
 class BERTAug(LLMAug):

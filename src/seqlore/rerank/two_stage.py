@@ -44,14 +44,17 @@ class Stage(Config):
 class TwoStageConfig(Config):
     """Settings of TwoStage."""
 
-    retriever: Stage = Field(Stage(model="SASRec"), description="A recommender, by its registered name.")
-    reranker: Stage = Field(Stage(model="PRM"), description="A reranker, by its registered name.")
-    depth: int = Field(100, ge=2, description="Candidates that are retrieved and reranked; no list is longer.")
+    retriever: Stage = Field(default=Stage(model="SASRec"), description="A recommender, by its registered name.")
+    reranker: Stage = Field(default=Stage(model="PRM"), description="A reranker, by its registered name.")
+    depth: int = Field(default=100, ge=2, description="Candidates that are retrieved and reranked; no list is longer.")
     lists: Literal["retrieved", "uniform"] = Field(
-        "retrieved", description="What the reranker learns from: cross-fitted retrieval, or random unseen items."
+        default="retrieved",
+        description="What the reranker learns from: cross-fitted retrieval, or random unseen items.",
     )
-    folds: int = Field(5, ge=2, description="Of users, for cross-fitted retrieval.")
-    seed: int = Field(0, description="Of both stages, of the folds, and of the order in which candidates are read.")
+    folds: int = Field(default=5, ge=2, description="Of users, for cross-fitted retrieval.")
+    seed: int = Field(
+        default=0, description="Of both stages, of the folds, and of the order in which candidates are read."
+    )
 
     @model_validator(mode="after")
     def _buildable(self) -> Self:

@@ -49,26 +49,32 @@ class PretrainingConfig(TrainConfig):
 class UR4RecConfig(Config):
     """Settings of UR4Rec."""
 
-    proxies: int = Field(8, ge=0, description="K (8 listwise, 16 for sequence backbones); 0 = without proxies.")
-    body: str = Field("all-MiniLM-L6-v2", description=f'BERT encoder to start from, folder or name; or "{RANDOM}".')
-    layers: int = Field(2, ge=1, description="Blocks: the first so many of the body.")
-    size: int = Field(128, ge=1, description="Width of a random body; its feed-forward has four times that.")
-    heads: int = Field(4, ge=1, description="Attention heads of a random body.")
-    form: Form = Field("joint", description="All items in one pass, as published; isolated; or a pass an item.")
-    history: int = Field(10, ge=1, description="Latest events whose knowledge is in Z (150 for sequence backbones).")
-    width: int = Field(64, ge=1, description="Width a of the vectors that are concatenated.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the retriever's input and after each sublayer.")
-    rate: float = Field(0.1, gt=0, description="Learning rate of the retriever in joint training, as a share.")
-    pretrain: bool = Field(True, description="Phase 1; False = w/o pretrain.")
-    contrast: bool = Field(True, description="The contrastive loss; False = w/o CL.")
-    matching: bool = Field(True, description="Preference-item matching; False = w/o PIM.")
-    fresh_proxies: bool = Field(False, description="New proxies when joint training begins (proxy random).")
+    proxies: int = Field(default=8, ge=0, description="K (8 listwise, 16 for sequence backbones); 0 = without proxies.")
+    body: str = Field(
+        default="all-MiniLM-L6-v2", description=f'BERT encoder to start from, folder or name; or "{RANDOM}".'
+    )
+    layers: int = Field(default=2, ge=1, description="Blocks: the first so many of the body.")
+    size: int = Field(default=128, ge=1, description="Width of a random body; its feed-forward has four times that.")
+    heads: int = Field(default=4, ge=1, description="Attention heads of a random body.")
+    form: Form = Field(default="joint", description="All items in one pass, as published; isolated; or a pass an item.")
+    history: int = Field(
+        default=10, ge=1, description="Latest events whose knowledge is in Z (150 for sequence backbones)."
+    )
+    width: int = Field(default=64, ge=1, description="Width a of the vectors that are concatenated.")
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Dropout on the retriever's input and after each sublayer."
+    )
+    rate: float = Field(default=0.1, gt=0, description="Learning rate of the retriever in joint training, as a share.")
+    pretrain: bool = Field(default=True, description="Phase 1; False = w/o pretrain.")
+    contrast: bool = Field(default=True, description="The contrastive loss; False = w/o CL.")
+    matching: bool = Field(default=True, description="Preference-item matching; False = w/o PIM.")
+    fresh_proxies: bool = Field(default=False, description="New proxies when joint training begins (proxy random).")
     pretraining: PretrainingConfig = Field(default_factory=PretrainingConfig)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
     z: Literal["text", "permuted", "ids"] = Field(
-        "text", description="Z; controls: that of another user, or learned ids of the history's items."
+        default="text", description="Z; controls: that of another user, or learned ids of the history's items."
     )
-    z_seed: int = Field(0, description="Of the permutation.")
+    z_seed: int = Field(default=0, description="Of the permutation.")
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:

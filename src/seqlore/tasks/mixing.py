@@ -65,7 +65,7 @@ class Mixture:
             whole, rest = divmod(n, size := len(self._pairs[family]))
             rows = [rng.permutation(size) for _ in range(whole)] + [rng.permutation(size)[:rest]]
             index = np.concatenate(rows)
-            drawn += [(family, index[a : a + PIECE]) for a in range(0, n, PIECE)]
+            drawn.extend((family, index[a : a + PIECE]) for a in range(0, n, PIECE))
         # Pieces, not examples, are put in order: a batch is drawn from several of them.
         for place in rng.permutation(len(drawn)):
             family, index = drawn[place]

@@ -140,20 +140,19 @@ class P5Net(nn.Module):
         super().__init__()
         from transformers import T5Config, T5ForConditionalGeneration
 
-        self.t5 = T5ForConditionalGeneration(
-            T5Config(
-                vocab_size=size,
-                d_model=config.width,
-                d_kv=config.width // config.heads,
-                d_ff=4 * config.width,
-                num_layers=config.layers,
-                num_heads=config.heads,
-                dropout_rate=config.dropout,
-                pad_token_id=PAD,
-                eos_token_id=END,
-                decoder_start_token_id=PAD,
-            )
+        body = T5Config(
+            vocab_size=size,
+            d_model=config.width,
+            d_kv=config.width // config.heads,
+            d_ff=4 * config.width,
+            num_layers=config.layers,
+            num_heads=config.heads,
+            dropout_rate=config.dropout,
+            pad_token_id=PAD,
+            eos_token_id=END,
         )
+        body.decoder_start_token_id = PAD
+        self.t5 = T5ForConditionalGeneration(body)
         self.words = nn.Embedding(config.max_tokens + 1, config.width, padding_idx=0) if config.whole_words else None
         if self.words is not None:
             nn.init.normal_(self.words.weight, std=self.t5.shared.weight.std().item())

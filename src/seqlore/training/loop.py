@@ -32,23 +32,32 @@ Progress = Callable[[dict[str, Any]], None]
 class TrainConfig(Config):
     """Settings of the loop."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay, on all but row-sparse tables.")
-    warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate rises linearly from 0.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(default=0.01, ge=0, description="Decoupled weight decay, on all but row-sparse tables.")
+    warmup_steps: int = Field(
+        default=100, ge=0, description="Steps over which the learning rate rises linearly from 0."
+    )
     schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="Course of the learning rate after warm-up."
+        default="constant", description="Course of the learning rate after warm-up."
     )
-    clip_norm: float | None = Field(5.0, gt=0, description="Largest gradient norm; None = no clipping.")
+    clip_norm: float | None = Field(default=5.0, gt=0, description="Largest gradient norm; None = no clipping.")
     ema_decay: float | None = Field(
-        None, gt=0, lt=1, description="Validate and keep an exponential moving average of the weights; None = the last."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Validate and keep an exponential moving average of the weights; None = the last.",
     )
-    epochs: int = Field(100, ge=1, description="Most epochs; exactly this many where there are no validation cases.")
-    patience: int = Field(5, ge=1, description="Validations without improvement after which training stops.")
-    validate_every: int = Field(1, ge=1, description="Epochs between validations.")
-    monitor: str = Field("ndcg@10", description="Validation metric that chooses the epoch.")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Arithmetic of forward and backward.")
-    device: str | None = Field(None, description="'cpu' keeps a net off the GPU; None = the best there is.")
-    seed: int = Field(0, description="Of initialisation, batches, masks, negatives and dropout.")
+    epochs: int = Field(
+        default=100, ge=1, description="Most epochs; exactly this many where there are no validation cases."
+    )
+    patience: int = Field(default=5, ge=1, description="Validations without improvement after which training stops.")
+    validate_every: int = Field(default=1, ge=1, description="Epochs between validations.")
+    monitor: str = Field(default="ndcg@10", description="Validation metric that chooses the epoch.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="Arithmetic of forward and backward."
+    )
+    device: str | None = Field(default=None, description="'cpu' keeps a net off the GPU; None = the best there is.")
+    seed: int = Field(default=0, description="Of initialisation, batches, masks, negatives and dropout.")
 
 
 def train(

@@ -10,19 +10,21 @@ from seqlore.config import Config
 class ShopConfig(Config):
     """Settings of :func:`seqlore.data.simulate.simulate`, and of a recipe's ``[dataset.simulate]`` table."""
 
-    users: int = Field(2000, ge=1, description="Shoppers.")
-    items: int = Field(800, ge=20, description="Products; those that nobody buys belong to the dataset, too.")
-    interactions_per_user: float = Field(12.0, ge=1, description="Mean events of a shopper (long-tailed).")
-    seed: int = Field(0, ge=0, description="Same settings and seed, same shop.")
-    reviews: bool = Field(True, description="Write reviews and summaries; all else is the same without.")
-    shortest: int = Field(5, ge=1, description="Fewest events of a shopper, where the mean is not lower.")
-    days: int = Field(1096, ge=30, description="Days that the shop is open.")
-    zipf: float = Field(0.3, ge=0, description="Exponent of the law by which products are looked at; 0 = alike.")
-    taste: float = Field(0.45, ge=0, description="Weight of a shopper's taste in a choice.")
-    continuity: float = Field(1.0, ge=0, description="Weight of likeness to the product bought before.")
-    routine: float = Field(3.0, ge=0, description="How much more a type is looked at when a routine brings it.")
-    half_life: float = Field(180.0, gt=0, description="Days after which a shopper's own taste is half another.")
-    consideration: int = Field(48, ge=1, description="Products looked at before one is taken.")
+    users: int = Field(default=2000, ge=1, description="Shoppers.")
+    items: int = Field(default=800, ge=20, description="Products; those that nobody buys belong to the dataset, too.")
+    interactions_per_user: float = Field(default=12.0, ge=1, description="Mean events of a shopper (long-tailed).")
+    seed: int = Field(default=0, ge=0, description="Same settings and seed, same shop.")
+    reviews: bool = Field(default=True, description="Write reviews and summaries; all else is the same without.")
+    shortest: int = Field(default=5, ge=1, description="Fewest events of a shopper, where the mean is not lower.")
+    days: int = Field(default=1096, ge=30, description="Days that the shop is open.")
+    zipf: float = Field(
+        default=0.3, ge=0, description="Exponent of the law by which products are looked at; 0 = alike."
+    )
+    taste: float = Field(default=0.45, ge=0, description="Weight of a shopper's taste in a choice.")
+    continuity: float = Field(default=1.0, ge=0, description="Weight of likeness to the product bought before.")
+    routine: float = Field(default=3.0, ge=0, description="How much more a type is looked at when a routine brings it.")
+    half_life: float = Field(default=180.0, gt=0, description="Days after which a shopper's own taste is half another.")
+    consideration: int = Field(default=48, ge=1, description="Products looked at before one is taken.")
 
     @model_validator(mode="after")
     def _enough_to_buy(self) -> ShopConfig:

@@ -35,6 +35,10 @@ SIZES = {
     "SASRec": {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256},
     "BERT4Rec": {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256},
     "GRU4Rec": {"embedding_size": 64, "hidden_size": 128, "num_layers": 1},
+    "NARM": {"embedding_size": 64, "hidden_size": 128, "n_layers": 1},
+    "STAMP": {"embedding_size": 64},
+    "HGN": {"embedding_size": 64},
+    "Caser": {"embedding_size": 64, "nv": 4, "nh": 8},
 }
 
 

@@ -137,6 +137,39 @@ def _in_tie(scores: Tensor, targets: NDArray[np.integer]) -> NDArray[np.bool_]:
     return twice & (own[:, 0] > -torch.inf).cpu().numpy()
 
 
+#: (histories, k, exclude_seen, candidates) → lists.
+Answer = Callable[[Sequences, int, bool, "NDArray[np.integer] | None"], Lists]
+
+
+def or_popular(
+    answer: Answer,
+    told: NDArray[np.bool_],
+    counts: Tensor,
+    histories: Sequences,
+    k: int,
+    exclude_seen: bool,
+    candidates: NDArray[np.integer] | None,
+) -> Lists:
+    """Lists of ``answer`` for the histories that are ``told``; for others, what is most frequent in training.
+
+    Args:
+        told: bool [n]. counts: [size], events of each item in training; scores of popular items are shares of them.
+    """
+
+    def popular(part: Sequences, k: int, exclude_seen: bool, mine: NDArray[np.integer] | None) -> Lists:
+        share = (counts / counts.sum()).float()
+        settings = {"size": len(share), "exclude_seen": exclude_seen, "candidates": mine}
+        return rank(lambda some: share.repeat(len(some), 1), part, k, **settings)
+
+    items, scores = np.zeros((len(told), k), np.int32), np.full((len(told), k), -np.inf, np.float32)
+    for rows, way in ((told, answer), (~told, popular)):
+        if rows.any():
+            mine = candidates if candidates is None or candidates.ndim == 1 else candidates[rows]
+            lists = way(histories.take(rows), k, exclude_seen, mine)
+            items[rows], scores[rows] = lists.items, lists.scores
+    return Lists(items, scores)
+
+
 @torch.no_grad()
 def rank(
     score: Callable[[Sequences], Tensor],

@@ -39,7 +39,7 @@ from seqlore.language.tuning import PairNet, Pairs, tune
 from seqlore.lore.corpus import Corpus
 from seqlore.lore.model import Sampling
 from seqlore.lore.pretrain import PretrainConfig, pretrain
-from seqlore.ranking import Lists, mask_, top_k
+from seqlore.ranking import Lists, or_popular
 from seqlore.recommender import Recommender
 from seqlore.text.source import TextSource
 from seqlore.training import TrainConfig, outcome
@@ -206,14 +206,8 @@ class LLMSeqPrompt(Recommender):
         """
         told = self._writer.fitted(histories).lengths > 0
         answer = self._drawn if self.config.decoding == "sample" else self._searched
-        items, scores = np.zeros((len(told), k), np.int32), np.full((len(told), k), -np.inf, np.float32)
         self.diagnostics = {}
-        for rows, way in ((told, answer), (~told, self._popular)):
-            if rows.any():
-                mine = candidates if candidates is None or candidates.ndim == 1 else candidates[rows]
-                lists = way(histories.take(rows), k, exclude_seen, mine)
-                items[rows], scores[rows] = lists.items, lists.scores
-        return Lists(items, scores)
+        return or_popular(answer, told, self._counts, histories, k, exclude_seen, candidates)
 
     def _drawn(self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None) -> Lists:
         """Completions are drawn, counted, and mapped to items."""
@@ -249,15 +243,6 @@ class LLMSeqPrompt(Recommender):
         )
         self.diagnostics = {"exact_lists": float(found.exact.mean())}
         return found.lists
-
-    def _popular(
-        self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None
-    ) -> Lists:
-        """The most frequent items in training; scores are shares of it."""
-        scores = (self._counts / self._counts.sum()).float().repeat(len(histories), 1)
-        mask_(scores, histories, exclude_seen=exclude_seen, candidates=candidates)
-        items, values = top_k(scores, k)
-        return Lists(items.numpy().astype(np.int32), values.numpy())
 
     def _prepare(self, body: Backbone) -> None:
         """What answers are made with, from the tuned model, the item vectors and the counts."""

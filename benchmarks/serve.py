@@ -100,6 +100,8 @@ class Load:
 
     async def _ask(self, request: bytes) -> int:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError):
+            while self._free and self._free[-1][0].at_eof():  # it rested until the service let go of it
+                self._free.pop()[1].close()
             pair = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = pair
             writer.write(request)

@@ -16,6 +16,7 @@ from seqlore.client import wire
 from seqlore.data import Split
 from seqlore.errors import DataError
 from seqlore.models import MostPopular, SASRec  # type: ignore[attr-defined]
+from seqlore.recommender import model_class
 from seqlore.serve.arrivals import takes_new_items, with_new_items
 from seqlore.serve.folders import Source, find_models, open_model
 from seqlore.serve.knowledge import Knowledge
@@ -207,6 +208,25 @@ def test_text_similarity_takes_new_items(split: Split, tiny_encoder: Path, tmp_p
     longer = with_new_items(model, pl.DataFrame([{"item_id": "twin", "title": split.catalog.titles[2]}]))
     assert longer.recommend([[split.catalog.ids[2]]], k=1).items == [["twin"]]  # type: ignore[attr-defined]
     assert not takes_new_items(LLMSeqSim(text=text, reduce="pca", width=4).fit(split))
+
+
+def test_a_model_that_extends_itself_takes_new_items(split: Split, tmp_path: Path) -> None:
+    few = {"embedding_size": 8, "layers": 1, "vocabulary": 300, "epochs": 1, "pretrain_epochs": 1, "fields": ["title"]}
+    folder = model_class("Recformer")(**few).fit(split).save(tmp_path / "m")
+    twins = [wire.NewItem(item_id=name, title="steel garden spade") for name in ("one", "other")]
+
+    async def main() -> None:
+        service = made(folder)
+        assert (await service.add_items(wire.AddItemsRequest(items=twins))).models == ["m"]
+        told = await service.similar(wire.SimilarRequest(item="one", k=1))
+        assert told.items[0].item_id == "other", "the same text stands at the same place"
+        assert told.items[0].score == pytest.approx(1, abs=1e-4)
+        every = wire.RecommendRequest(history=split.catalog.ids[:2], k=50)
+        assert {"one", "other"} < {i.item_id for i in (await service.recommend(every)).lists[0].items}
+
+    asyncio.run(main())
+    with pytest.raises(DataError, match="'a' has no text in title, which Recformer reads"):
+        with_new_items(sl.load(folder), pl.DataFrame([{"item_id": "a", "title": " "}]))
 
 
 def test_a_reranker_alone_reranks_and_no_more(two_stage: Path, split: Split) -> None:

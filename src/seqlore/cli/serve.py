@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from ipaddress import ip_address
@@ -44,6 +45,9 @@ def serve(
         from seqlore.serve.app import create_app
     except ImportError as error:
         raise MissingExtraError(f"serving needs {error.name}: pip install 'seqlore[serve]'") from error
+    # oneDNN keeps compiled code for each shape it meets, 1,024 by default, and requests come in all shapes: that was
+    # most of what memory grew by, and no request was faster for it. Read when the first is made.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     import torch
 
     from seqlore.experiment.overrides import nested
@@ -70,6 +74,9 @@ def serve(
         print(
             "seqlore: anybody who reaches this address may read; set SEQLORE_TOKEN to ask for a token", file=sys.stderr
         )
+    # What is loaded stays: a collection need not look at it again, which took longer than a request.
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
         app,
         host=host,
@@ -77,6 +84,9 @@ def serve(
         access_log=False,
         log_level="warning",
         server_header=False,
+        # Longer than clients and balancers keep a connection that rests (httpx 5 s, nginx 60 s): who closes first
+        # must be the one who sends, or a request is lost on a connection that is just being closed.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )
 

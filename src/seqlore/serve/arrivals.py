@@ -1,8 +1,8 @@
 """Items that came after training, given to a model from their text alone.
 
-Only models in which text is all that an item's place depends on can take them: LLMSeqSim on unreduced vectors, and
-nets whose text vectors are frozen behind an adapter. In the others a vector was learned from interactions, and a new
-item has none.
+Only models in which text is all that an item's place depends on can take them: LLMSeqSim on unreduced vectors, nets
+whose text vectors are frozen behind an adapter, and models that have ``with_items`` of their own (Recformer). In the
+others a vector was learned from interactions, and a new item has none.
 
 New items stand behind the others in the catalogue: the indices that a model has learned stay what they are. So among
 equal scores new items come last, and not by the hash of their id.
@@ -11,6 +11,7 @@ equal scores new items come last, and not by the hash of their id.
 from __future__ import annotations
 
 import copy
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 import torch
@@ -23,9 +24,18 @@ from seqlore.recommender import Model
 from seqlore.text.source import TextSource
 
 
+@runtime_checkable
+class HasWithItems(Protocol):
+    """A model that extends itself. ``config.fields``: columns of the items that it reads."""
+
+    config: Any
+
+    def with_items(self, items: pl.DataFrame) -> Model: ...
+
+
 def takes_new_items(model: Model) -> bool:
     """Whether :func:`with_new_items` can extend this model."""
-    return _source(model) is not None
+    return isinstance(model, HasWithItems) or _source(model) is not None
 
 
 def with_new_items(model: Model, items: pl.DataFrame) -> Model:
@@ -34,7 +44,11 @@ def with_new_items(model: Model, items: pl.DataFrame) -> Model:
     Raises: DataError: the model cannot, an id is known already, or an item has no text in the fields that are read.
     """
     source = _source(model)
-    if source is None:
+    if isinstance(model, HasWithItems):
+        fields = tuple(model.config.fields)
+    elif source is not None:
+        fields = source.fields
+    else:
         raise DataError(f"{model.name} learns an item's place from interactions, so it takes no new items")
     known = [item for item in items["item_id"] if item in model.catalog]
     if known:
@@ -45,11 +59,15 @@ def with_new_items(model: Model, items: pl.DataFrame) -> Model:
         pl.col(name).cast(dtype, strict=False) if name in items.columns else pl.lit(None, dtype).alias(name)
         for name, dtype in old.schema.items()
     ]
-    catalog = Catalog(pl.concat([old, items.select(columns)]), ordered=True)
-    texts = [_joined(row, source.fields) for row in items.iter_rows(named=True)]
+    new = items.select(columns)
+    texts = [_joined(row, fields) for row in items.iter_rows(named=True)]
     if not all(texts):
         missing = items["item_id"][texts.index("")]
-        raise DataError(f"item {missing!r} has no text in {', '.join(source.fields)}, which {model.name} reads")
+        raise DataError(f"item {missing!r} has no text in {', '.join(fields)}, which {model.name} reads")
+    if source is None:
+        assert isinstance(model, HasWithItems)
+        return model.with_items(new)
+    catalog = Catalog(pl.concat([old, new]), ordered=True)
     vectors = torch.from_numpy(source.embed_texts(texts))
     state = {name: tensor.clone() for name, tensor in model.state().items()}
     if isinstance(model, LLMSeqSim):

@@ -187,10 +187,10 @@ class Served:
     def dense(self, refs: Sequence[ItemRef], field: str) -> tuple[list[int], list[str]]:
         """(indices of the items that are known, ids that are not). Raises: Refused: no title is like a typed one."""
         known, unknown = [], []
+        by_id = iter(self.catalog.index([ref for ref in refs if isinstance(ref, str)]).tolist())
         for i, ref in enumerate(refs):
             if isinstance(ref, str):
-                index = int(self.catalog.index([ref])[0])
-                if index:
+                if index := next(by_id):
                     known.append(index)
                 else:
                     unknown.append(ref)

@@ -27,6 +27,7 @@ SMALL = {
     "learning_rate": 0.01,
     "warmup_steps": 0,
     "batch_tokens": 64,
+    "windows": {"shares": (1, 0, 0)},  # five short histories: none of them cut
 }
 
 
@@ -162,7 +163,7 @@ def test_an_exported_model_is_tuned_on_with_lora(split: Split, model: RecSysLLM,
         {"positions": {"intra": "blank"}},
         {"windows": {"shares": (0, 0, 1), "days": (1e-6, 1e-6), "least": (2, 2)}},
         {"masked": 0.0},
-        {"rolling": 0.0},
+        {"rolling": 1.0},
         {"max_items": 1},
         {"title_words": 1},
         {"user_features": False},

@@ -7,7 +7,7 @@ import pytest
 
 from seqlore.data import Sequences
 from seqlore.errors import ConfigError
-from seqlore.glm.windows import DAY, WindowConfig, draw_terms, windowed
+from seqlore.glm.windows import DAY, WindowConfig, draw_terms, drawn_ends, windowed
 
 CONFIG = WindowConfig(days=(90, 7), least=(3, 2))
 LONG, MEDIUM, SHORT = 0, 1, 2
@@ -47,3 +47,14 @@ def test_terms_are_drawn_in_their_shares():
     assert set(draw_terms(50, np.random.default_rng(0), WindowConfig(shares=(1, 0, 0))).tolist()) == {LONG}
     with pytest.raises(ConfigError, match="must sum to 1"):
         WindowConfig.parse({"shares": (1, 1, 1)}, "windows")
+
+
+def test_a_shorter_window_may_end_at_any_event():
+    many = Sequences.from_lists([[1, 2, 3, 4, 5]] * 300 + [[1]])
+    rng = np.random.default_rng(0)
+    terms = np.r_[np.full(200, SHORT), np.full(100, LONG), SHORT]
+    ended = drawn_ends(many, terms, rng, WindowConfig())
+    assert set(ended.lengths[:200].tolist()) == {2, 3, 4, 5}
+    assert set(ended.lengths[200:300].tolist()) == {5}
+    assert ended[300].tolist() == [1]
+    assert drawn_ends(many, terms, rng, WindowConfig(ends="latest")).lengths.tolist() == many.lengths.tolist()

@@ -22,7 +22,7 @@ from seqlore.glm.spans import MaskConfig, sample_blanks
 from seqlore.glm.texts import Entity, Text, Writer
 from seqlore.glm.training import batches, chunks
 from seqlore.glm.tree import Question, questions
-from seqlore.glm.windows import WindowConfig, draw_terms, windowed
+from seqlore.glm.windows import WindowConfig, draw_terms, drawn_ends, windowed
 from seqlore.training.batches import shuffle_ties
 
 
@@ -179,7 +179,8 @@ class Curriculum:
             # A history that is too long to be told ends at another of its events each time.
             over = np.maximum(part.lengths - self.histories.max_items - 1, 0)
             part = part.slice(part.offsets[:-1], ends - np.floor(rng.random(len(part)) * (over + 1)).astype(np.int64))
-            part = windowed(part, draw_terms(len(part), rng, self.windows), self.windows)
+            terms = draw_terms(len(part), rng, self.windows)
+            part = windowed(drawn_ends(part, terms, rng, self.windows), terms, self.windows)
             part = self.histories.fitted(part, examples=asked[index])
             blanks = np.where(asked[index], learned_blanks(part.lengths, rng, self.rolling), 0)
             keep = part.lengths >= np.where(blanks > 0, 2, 1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from seqlore.glm.learning import Curriculum, HistoryWriter
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
 from seqlore.glm.model import GLM
+from seqlore.glm.names import item_names
 from seqlore.glm.original import is_glm, load_glm
 from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
@@ -43,10 +44,9 @@ from seqlore.glm.training import BlankNet, add_lora
 from seqlore.glm.tree import BlankTree
 from seqlore.glm.windows import WindowConfig
 from seqlore.language.decoding import Normalise, beam_search
-from seqlore.language.sessions import short_titles
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
-from seqlore.ranking import Lists, mask_, top_k
+from seqlore.ranking import Lists, mask_, or_popular, top_k
 from seqlore.recommender import Recommender
 from seqlore.training import TrainConfig, train
 from seqlore.training.loop import Progress
@@ -67,8 +67,8 @@ class RecSysLLMConfig(TrainConfig):
     start: Literal["pretrained", "random"] = Field(
         default="pretrained", description="Random leaves the pretraining out: tuning from scratch, the ablation."
     )
-    title_words: int | None = Field(
-        default=8, ge=1, description="Words of a title that are read and written; None = all."
+    title_words: Annotated[int, Field(ge=1)] | Literal["distinct"] | None = Field(
+        default=8, description="Words of a title; None = all; 'distinct' = as few as tell it from others."
     )
     user_features: bool = Field(default=True, description="Write the columns of the users' table before the history.")
     max_items: int = Field(default=20, ge=1, description="Latest items of a history that are told.")
@@ -134,7 +134,7 @@ class RecSysLLM(Recommender):
         checkpoint: Path | None = None,
     ) -> None:
         config = self.config
-        titles = short_titles(split.catalog, config.title_words)
+        titles = item_names(split.catalog, config.title_words)
         users = user_texts(split) if config.user_features else []
         self._counts = torch.from_numpy(split.counts())
         self.about |= {"seed": config.seed, "untitled_items": sum(not t for t in titles[1:])}
@@ -172,7 +172,7 @@ class RecSysLLM(Recommender):
     def _prepare(self, body: Any, writer: Writer, users: list[Text]) -> None:
         """What questions and answers are made with."""
         config = self.config
-        titles = short_titles(self.catalog, config.title_words)
+        titles = item_names(self.catalog, config.title_words)
         values = {p.text for user in users for p in user if isinstance(p, Entity)}
 
         def encode(texts: list[str]) -> list[list[int]]:
@@ -252,16 +252,10 @@ class RecSysLLM(Recommender):
         ``diagnostics`` has the share of lists that are proven exact.
         """
         told = self._histories.fitted(histories).lengths > 0
-        items, scores = np.zeros((len(told), k), np.int32), np.full((len(told), k), -np.inf, np.float32)
         self.diagnostics = {}
         listed = candidates is not None and candidates.ndim == 2
         answer = self._scored if listed or self.config.decoding == "exact" else self._searched
-        for rows, way in ((told, answer), (~told, self._popular)):
-            if rows.any():
-                mine = candidates if candidates is None or candidates.ndim == 1 else candidates[rows]
-                lists = way(histories.take(rows), k, exclude_seen, mine)
-                items[rows], scores[rows] = lists.items, lists.scores
-        return Lists(items, scores)
+        return or_popular(answer, told, self._counts, histories, k, exclude_seen, candidates)
 
     def _searched(
         self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None
@@ -293,15 +287,6 @@ class RecSysLLM(Recommender):
         mask_(scores, histories, exclude_seen=exclude_seen, candidates=candidates)
         items, values = top_k(scores, k)
         return Lists(items.cpu().numpy().astype(np.int32), values.cpu().numpy())
-
-    def _popular(
-        self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None
-    ) -> Lists:
-        """The most frequent items in training; scores are shares of it."""
-        scores = (self._counts / self._counts.sum()).float().repeat(len(histories), 1)
-        mask_(scores, histories, exclude_seen=exclude_seen, candidates=candidates)
-        items, values = top_k(scores, k)
-        return Lists(items.numpy().astype(np.int32), values.numpy())
 
     def export(self, folder: str | Path) -> Path:
         """Write the tuned GLM and its tokenizer, to be tuned on as ``base_model``; returns the folder.

@@ -8,6 +8,8 @@ fall on their user's last one.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
@@ -28,6 +30,9 @@ class WindowConfig(Config):
     least: tuple[int, int] = Field(
         default=(8, 4), description="Events of the medium and the short term where time gives fewer, or is not known."
     )
+    ends: Literal["latest", "any"] = Field(
+        default="any", description="A medium or short window ends at the latest event, or at any, drawn anew each time."
+    )
 
     @model_validator(mode="after")
     def _shares(self) -> WindowConfig:
@@ -39,6 +44,16 @@ class WindowConfig(Config):
 def draw_terms(n: int, rng: np.random.Generator, config: WindowConfig) -> NDArray[np.int64]:
     """int64 [n]: 0 = long, 1 = medium, 2 = short."""
     return np.searchsorted(np.cumsum(config.shares)[:2], rng.random(n), side="right")
+
+
+def drawn_ends(
+    sequences: Sequences, terms: NDArray[np.integer], rng: np.random.Generator, config: WindowConfig
+) -> Sequences:
+    """Medium and short terms up to an event by chance, of two at the least: else early events would hardly be read."""
+    lengths = sequences.lengths
+    some = np.minimum(lengths, 2 + np.floor(rng.random(len(lengths)) * np.maximum(lengths - 1, 0)).astype(np.int64))
+    kept = np.where((terms > 0) & (config.ends == "any"), some, lengths)
+    return sequences.slice(sequences.offsets[:-1], sequences.offsets[:-1] + kept)
 
 
 def windowed(sequences: Sequences, terms: NDArray[np.integer], config: WindowConfig) -> Sequences:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -55,7 +55,9 @@ class TaskGLMConfig(TrainConfig):
     )
     start: Literal["pretrained", "random"] = Field(default="pretrained", description="Random: the ablation.")
     mixture: MixtureConfig = Field(default_factory=MixtureConfig, description="Of families.")
-    title_words: int | None = Field(default=8, ge=1, description="Words of a title; None = all.")
+    title_words: Annotated[int, Field(ge=1)] | Literal["distinct"] | None = Field(
+        default=8, description="Words of a title; None = all; 'distinct' = as few as tell it from others."
+    )
     positions: PositionConfig = Field(default_factory=PositionConfig, description="Rule of the position ids.")
     tune: Literal["full", "lora"] = Field(default="full", description="What learns.")
     lora_rank: int = Field(default=8, ge=1, description="Rank of the adapter.")

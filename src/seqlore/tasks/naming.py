@@ -8,6 +8,8 @@ from typing import Protocol
 
 from seqlore.data import Split
 from seqlore.glm.histories import user_texts
+from seqlore.glm.names import Words as Cut
+from seqlore.glm.names import short_names
 from seqlore.glm.texts import Entity
 from seqlore.tasks.prompts import Words
 
@@ -32,10 +34,10 @@ class Titles:
     users: Sequence[Words]
 
     @classmethod
-    def of(cls, split: Split, words: int | None = 8) -> Titles:
-        """Args: words: of a title that are kept; None = all. An item without a title is written as its id."""
-        short = (" ".join(title.split()[:words]) for title in split.catalog.titles)
-        items = [Entity("", 0), *(Entity(title, i) for i, title in enumerate(short, start=1))]
+    def of(cls, split: Split, words: Cut = 8) -> Titles:
+        """Args: words: of a title that are kept. An item without a title is written as its id."""
+        named = enumerate(short_names(split.catalog.titles, words), start=1)
+        items = [Entity("", 0), *(Entity(title, i) for i, title in named)]
         return cls(items, user_texts(split))  # type: ignore[arg-type]  # texts of users have no blanks
 
     def user(self, index: int) -> Words:

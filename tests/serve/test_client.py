@@ -142,6 +142,9 @@ def test_a_stranger_at_the_address_is_told() -> None:
     stranger = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>hello"))
     with pytest.raises(ServiceError, match="not as a Seqlore service does"):
         Client(transport=stranger).models()
+    crowded = httpx.MockTransport(lambda request: httpx.Response(503, text="Service Unavailable"))
+    with pytest.raises(ServiceError, match=r"is busy \(503\)"):
+        Client(transport=crowded, retries=0).models()
 
 
 def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from seqlore.cli import main
-from seqlore.cli.serve import _is_local
+from seqlore.cli.serve import _connections, _is_local
 from seqlore.client import Client, ServiceError
 
 COMMAND = [sys.executable, "-c", "import sys; from seqlore.cli import main; main(sys.argv[1:])", "serve"]
@@ -99,6 +99,23 @@ def test_what_cannot_be_served_is_told_in_one_sentence(
 )
 def test_which_addresses_are_of_this_machine_alone(host: str, local: bool) -> None:
     assert _is_local(host) is local
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize(
+    ("limits", "raised", "most"),
+    [((256, 1024), (1024, 1024), 960), ((1024, -1), (65_536, -1), 65_472), ((70, 70), None, 16)],
+)
+def test_connections_are_limited_by_what_may_be_open(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised: tuple[int, int] | None, most: int
+) -> None:
+    import resource
+
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda which, to: asked.append(to))
+    assert _connections() == most
+    assert asked == ([] if raised is None else [raised])
 
 
 def test_without_the_extra_it_says_how_to_get_it(

@@ -87,8 +87,22 @@ def serve(
         # Longer than clients and balancers keep a connection that rests (httpx 5 s, nginx 60 s): who closes first
         # must be the one who sends, or a request is lost on a connection that is just being closed.
         timeout_keep_alive=75,
+        limit_concurrency=_connections(),
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )
+
+
+def _connections() -> int | None:
+    """Connections that may be open; more are answered 503, and not broken for want of a file descriptor."""
+    try:
+        import resource
+    except ImportError:  # Windows counts otherwise
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(16, max(soft, most) - 64)  # files, the log, the loop itself
 
 
 def _token(file: Path | None) -> str | None:

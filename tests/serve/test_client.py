@@ -138,6 +138,19 @@ def test_a_change_is_not_sent_twice_where_it_may_have_arrived(monkeypatch: pytes
     assert down.asked == 4, "nobody was there, so nothing can have happened"
 
 
+def test_a_change_may_take_its_time() -> None:
+    given: dict[str, float] = {}
+
+    def note(request: httpx.Request) -> httpx.Response:
+        given[request.url.path] = request.extensions["timeout"]["read"]
+        return httpx.Response(200, json={"models": []})
+
+    client = Client(transport=httpx.MockTransport(note), timeout=3)
+    client.models()
+    client.add_items([NewItem(item_id="a", title="b")])
+    assert given == {"/v1/models": 3, "/v1/items": 310}
+
+
 def test_a_stranger_at_the_address_is_told() -> None:
     stranger = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>hello"))
     with pytest.raises(ServiceError, match="not as a Seqlore service does"):

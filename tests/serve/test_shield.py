@@ -124,6 +124,23 @@ def test_who_waits_too_long_is_told_so() -> None:
     asyncio.run(main())
 
 
+def test_changes_have_more_time_than_questions() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.1)
+        await fine(send)
+
+    async def main() -> None:
+        async with shielded(app, timeout=0.01) as http:
+            assert (await http.get("/v1/items")).status_code == 503
+            assert (await http.post("/v1/recommend")).status_code == 503
+            assert (await http.post("/v1/items")).status_code == 200
+            assert (await http.post("/v1/models/m/reload")).status_code == 200
+        async with shielded(app, change_timeout=0.01) as http:
+            assert "within 0.01 s" in (await http.post("/v1/items")).json()["detail"]
+
+    asyncio.run(main())
+
+
 def test_a_failure_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("/etc/secret")

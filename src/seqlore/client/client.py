@@ -21,6 +21,8 @@ from seqlore.errors import SeqloreError
 
 A = TypeVar("A", bound=BaseModel)
 BUSY = (429, 503)
+#: Seconds that a change may take: a model is read anew, an encoder loaded.
+CHANGE = 310.0
 HERE = "http://127.0.0.1:8000"
 
 
@@ -49,7 +51,10 @@ class _Base:
 
     def _sent(self, call: Call[Any]) -> dict[str, Any]:
         headers = {} if call.content is None else {"content-type": "application/json"}
-        return {"params": call.params, "content": call.content, "headers": headers}
+        sent: dict[str, Any] = {"params": call.params, "content": call.content, "headers": headers}
+        if call.once:
+            sent["timeout"] = max(self._options["timeout"], CHANGE)
+        return sent
 
     def _pause(self, attempt: int, call: Call[Any], got: httpx.Response | httpx.HTTPError) -> float | None:
         """Seconds until the call is sent again; None = that was it."""

@@ -27,6 +27,9 @@ class ServeSettings(Config):
     max_titles: int = Field(default=50, ge=1, description="Items named by title in one request; each is a search.")
     concurrency: int = Field(default=256, ge=1, description="Requests at work at once; more are answered 429.")
     timeout: float = Field(default=10.0, gt=0, description="Seconds until a request that waits is answered 503.")
+    change_timeout: float = Field(
+        default=300.0, gt=0, description="The same for requests that add items or reload a model."
+    )
     batch: int = Field(default=64, ge=1, description="Histories that are scored together.")
     index_from: int = Field(
         default=200_000, ge=1, description="Items from which on a catalogue is searched by an index."

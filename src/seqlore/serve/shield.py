@@ -41,6 +41,8 @@ HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 GUARDED = ("/v1/", "/metrics")
+#: What adds items or swaps a model, when it is posted.
+CHANGES = ("/v1/items", "/v1/models/")
 
 logger = logging.getLogger("seqlore.serve")
 
@@ -62,7 +64,7 @@ class Shield:
         try:
             await self._answer(scope, receive, answered)
         except TimeoutError:
-            await answered.problem(503, f"no answer within {self.settings.timeout:g} s; ask again later", retry=True)
+            await answered.problem(503, f"no answer within {self._limit(scope):g} s; ask again later", retry=True)
         except Exception:
             logger.exception("%s %s", scope["method"], scope["path"])
             await answered.problem(500, "the service failed at this request; its log says how")
@@ -85,12 +87,17 @@ class Shield:
         elif guarded and self._at_work > self.settings.concurrency:
             await answered.problem(429, f"{self.settings.concurrency} requests are at work already", retry=True)
         else:
-            async with asyncio.timeout(self.settings.timeout):
+            async with asyncio.timeout(self._limit(scope)):
                 body = await self._body(headers, receive)
                 if body is None:
                     await answered.problem(413, f"a request's body may have {self.settings.max_body:,} bytes", "body")
                     return
                 await self.app(scope, _replay(body, receive), answered)
+
+    def _limit(self, scope: Scope) -> float:
+        """Seconds: reading a model's folder, or loading the encoder of new items, takes longer than any question."""
+        change = scope["method"] == "POST" and scope["path"].startswith(CHANGES)
+        return self.settings.change_timeout if change else self.settings.timeout
 
     def _is_ours(self, host: str) -> bool:
         name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]

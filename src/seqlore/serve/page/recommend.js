@@ -21,6 +21,7 @@ export async function view(main, models) {
   const attributes = [...new Set(able.flatMap((model) => model.attributes))];
   const choice = (options, value, onchange) => make("select", { onchange },
     options.map(([key, text]) => make("option", { value: key, selected: String(key) === String(value) }, text)));
+  const value = make("input", { type: "text", value: state.value, maxlength: "500", disabled: !state.attribute, onchange: (e) => { state.value = e.target.value; ask(); } });
   fill(main,
     make("h1", {}, "What comes next?"),
     make("form", { class: "ask", onsubmit: (event) => event.preventDefault() },
@@ -29,8 +30,8 @@ export async function view(main, models) {
       make("div", { class: "row" },
         labelled("Length", choice([5, 10, 20, 50].map((k) => [k, k]), state.k, (e) => { state.k = Number(e.target.value); ask(); })),
         labelled("Seen items", choice([["out", "left out"], ["in", "may return"]], state.seen ? "out" : "in", (e) => { state.seen = e.target.value === "out"; ask(); })),
-        attributes.length ? labelled("Only where", choice([["", "anything"], ...attributes.map((a) => [a, a])], state.attribute, (e) => { state.attribute = e.target.value; ask(); })) : null,
-        attributes.length ? labelled("is", make("input", { type: "text", value: state.value, maxlength: "500", onchange: (e) => { state.value = e.target.value; ask(); } })) : null)),
+        attributes.length ? labelled("Only where", choice([["", "anything"], ...attributes.map((a) => [a, a])], state.attribute, (e) => { state.attribute = e.target.value; value.disabled = !state.attribute; ask(); })) : null,
+        attributes.length ? labelled("is", value) : null)),
     out);
   await ask();
 }
@@ -93,6 +94,13 @@ function agreement(lists, ranks) {
 
 const sum = (item) => [...item.ranks.values()].reduce((a, b) => a + b, 0);
 
+/** How high a score is between the lowest and the highest of its list, for the eye alone. */
+function bar(share) {
+  const element = make("span", { class: "bar", "aria-hidden": "true" });
+  element.style.setProperty("--share", share);
+  return element;
+}
+
 function column(list, ranks, models, history) {
   const scores = list.items.map((item) => item.score), low = Math.min(...scores), span = Math.max(...scores) - low;
   const reasons = new Map();
@@ -102,7 +110,7 @@ function column(list, ranks, models, history) {
     const also = ranks.get(item.item_id).ranks.size;
     return make("li", { "data-item": item.item_id },
       make("a", { href: `#browse?item=${encodeURIComponent(item.item_id)}&model=${encodeURIComponent(list.model.name)}` }, item.title),
-      make("span", { class: "score" }, make("meter", { min: 0, max: 1, value: span ? 0.05 + 0.95 * (item.score - low) / span : 1, "aria-hidden": "true" }), number(item.score),
+      make("span", { class: "score" }, bar(span ? 0.05 + 0.95 * (item.score - low) / span : 1), number(item.score),
         models > 1 && also > 1 ? make("span", { class: "also" }, also === models ? "in all" : `in ${also} of ${models}`) : null),
       why);
   });
@@ -131,8 +139,10 @@ async function explain(list, history, reasons) {
       const told = await post("/v1/explain", { ...asked, items: [item.item_id], nearest: 0, label: true }).catch((error) => ({ items: [{ label: error.message }] }));
       event.target.replaceWith(make("p", {}, `The model's label: ${told.items[0].label}`));
     } }, "What does the model say it is?") : null;
+    const strange = item.by === "vectors" && history.length && !near.length;
     fill(reasons.get(item.item_id),
-      near.length ? make("p", {}, `${how} `, near.map((one, i) => [i ? "; " : "", make("q", {}, one.title), ` ${number(one.weight, 2)}`])) : null,
+      near.map((one) => make("p", { class: "near" }, make("span", {}, how), make("q", { title: one.title }, one.title), make("span", {}, number(one.weight, 2)))),
+      strange ? make("p", {}, "like nothing in the history") : null,
       item.knowledge.length ? make("details", {}, make("summary", {}, "What is known"), item.knowledge.map((text) => make("p", {}, text))) : null,
       label);
   }

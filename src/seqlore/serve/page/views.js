@@ -102,5 +102,8 @@ export function served(main, models) {
     }).map(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])))));
 }
 
+/** What a model tells of its training, as text: whole numbers whole, others with four digits. */
 const plain = (about) => Object.fromEntries(Object.entries(about).map(([key, value]) =>
-  [key, value && typeof value === "object" ? Object.entries(value).map(([k, v]) => `${k} ${typeof v === "number" ? number(v, 4) : JSON.stringify(v)}`).join(", ") : String(value)]));
+  [key.replaceAll("_", " "), value && typeof value === "object" ? Object.entries(value).map(([k, v]) => `${k.replaceAll("_", " ")} ${short(v)}`).join(", ") : short(value)]));
+
+const short = (value) => typeof value !== "number" ? (value && typeof value === "object" ? JSON.stringify(value) : String(value)) : number(value, Number.isInteger(value) ? 0 : 4);

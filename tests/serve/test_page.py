@@ -17,9 +17,11 @@ import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
 from seqlore.data import Dataset, Split, leave_one_out
-from seqlore.models import ItemKNN, MostPopular  # type: ignore[attr-defined]
+from seqlore.models import ItemKNN  # type: ignore[attr-defined]
+from seqlore.recommender import REGISTRY
 from seqlore.serve.app import create_app
 from seqlore.serve.settings import ServeSettings
+from telling import Telling
 
 CHROMIUM = os.environ.get("SEQLORE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt install chromium, or SEQLORE_CHROMIUM)")
@@ -47,7 +49,7 @@ def evil(split: Split, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     shop = Dataset.from_frames(split.dataset.interactions, items.with_columns(title=pl.Series(titles)), name="shop")
     root = tmp_path_factory.mktemp("evil")
     shop = leave_one_out(shop)
-    return [MostPopular().fit(shop).save(root / "MostPopular"), ItemKNN().fit(shop).save(root / "ItemKNN")]
+    return [Telling().fit(shop).save(root / "Telling"), ItemKNN().fit(shop).save(root / "ItemKNN")]
 
 
 def serving(app: Any) -> Iterator[str]:
@@ -71,7 +73,9 @@ def url(run_folder: Path, frozen: Path, lore: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def evil_url(evil: list[Path]) -> Iterator[str]:
-    yield from serving(create_app(evil, ServeSettings(token="abc")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REGISTRY, "Telling", "telling:Telling")
+        yield from serving(create_app(evil, ServeSettings(token="abc")))
 
 
 @pytest.fixture
@@ -210,5 +214,8 @@ def test_markup_in_a_title_stays_text_and_the_token_is_asked_for(page: Any, evil
     assert page.locator(".chips span").inner_text() == EVIL
     page.wait_for_selector(".why p")
     assert EVIL in page.locator("article").nth(1).inner_text()
+    item = page.locator("article").first.locator("li").first
+    item.get_by_role("button", name="What does the model say it is?").click()
+    expect(item).to_contain_text("The model's label: <b>item</b>")
     assert page.evaluate("window.broken") is None
     assert page.locator("main img, main b").count() == 0

@@ -16,7 +16,7 @@ from seqlore.client import wire
 from seqlore.data import Split
 from seqlore.errors import DataError
 from seqlore.models import MostPopular, SASRec  # type: ignore[attr-defined]
-from seqlore.recommender import model_class
+from seqlore.recommender import REGISTRY, model_class
 from seqlore.serve.arrivals import takes_new_items, with_new_items
 from seqlore.serve.folders import Source, find_models, open_model
 from seqlore.serve.knowledge import Knowledge
@@ -25,6 +25,7 @@ from seqlore.serve.refused import Refused
 from seqlore.serve.registry import Registry
 from seqlore.serve.service import Service
 from seqlore.serve.settings import ServeSettings
+from telling import Telling
 
 
 def made(*folders: Path, settings: ServeSettings | None = None) -> Service:
@@ -227,6 +228,20 @@ def test_a_model_that_extends_itself_takes_new_items(split: Split, tmp_path: Pat
     asyncio.run(main())
     with pytest.raises(DataError, match="'a' has no text in title, which Recformer reads"):
         with_new_items(sl.load(folder), pl.DataFrame([{"item_id": "a", "title": " "}]))
+
+
+def test_a_model_that_can_tells_its_label_when_asked(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGISTRY, "Telling", "telling:Telling")
+    service = made(Telling().fit(split).save(tmp_path / "m"))
+    assert "label" in service.models().models[0].abilities
+    first, second = split.catalog.ids[:2]
+    asked = {"history": [], "items": [second, first]}
+    silent = asyncio.run(service.explain(wire.ExplainRequest(**asked)))
+    assert [i.label for i in silent.items] == [None, None], "a label takes a while, so it is told when asked for"
+    told = asyncio.run(service.explain(wire.ExplainRequest(**asked, label=True)))
+    assert [i.label for i in told.items] == [f"<b>item</b> {second}", f"<b>item</b> {first}"]
 
 
 def test_a_reranker_alone_reranks_and_no_more(two_stage: Path, split: Split) -> None:

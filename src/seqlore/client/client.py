@@ -74,8 +74,8 @@ class _Base:
                 return kind.model_validate_json(got.content)
             problem = wire.Problem.model_validate_json(got.content)
         except ValidationError as error:
-            if got.status_code in BUSY:  # said by the server in front of the service, or by a balancer
-                raise ServiceError(f"{self.url} is busy ({got.status_code}); ask again later", got.status_code) from None
+            if (status := got.status_code) in BUSY:  # said by the server in front of the service, or by a balancer
+                raise ServiceError(f"{self.url} is busy ({status}); ask again later", status) from None
             raise ServiceError(
                 f"{self.url} answered {got.status_code}, not as a Seqlore service does; is the address right?",
                 got.status_code,

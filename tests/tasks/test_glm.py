@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from backbones import make_backbone
 from seqlore.errors import ConfigError
 from seqlore.glm.pretrain import GLMPretrainConfig
 from seqlore.glm.texts import Example
@@ -77,6 +81,20 @@ def test_search_leaves_out_what_was_seen_and_agrees_with_exact_scores(model: Tas
     for row, history, mine in zip(found, pairs.histories(), scores, strict=True):
         mine[np.isin(every[0], history)] = -np.inf
         assert row.tolist() == every[0][np.argsort(-mine, kind="stable")[:5]].tolist()
+    exact = copy(model)
+    exact.config = model.config.model_copy(update={"decoding": "exact"})
+    assert exact.search(asked, pairs.histories(), 5).tolist() == found.tolist()
+
+
+def test_an_ordinary_causal_model_can_be_the_body(material: Material, tmp_path: Path):
+    folder = make_backbone(tmp_path, "llama")
+    mixture = MixtureConfig(ratios={"rating": 0.2, "sequential": 0.2}, lists=0.0)
+    model = TaskGLM(settings(base_model=str(folder), epochs=1, mixture=mixture, tune="lora", title_words=1)).fit(
+        material
+    )
+    found = evaluate(model, material, TaskEvaluation(families=("rating", "sequential"), at=(5,)))
+    assert 0 < found["rating"]["unseen"].values["rmse_expected"] < 4
+    assert set(found["sequential"]["seen"].values) == {"hr@5", "ndcg@5"}
 
 
 def test_the_sample_of_cases_is_the_same_each_time(material: Material):

@@ -22,10 +22,12 @@ from pydantic import Field
 from seqlore.data import Sequences
 from seqlore.errors import ConfigError
 from seqlore.glm.blanks import Blanked, blank
+from seqlore.glm.causal import load_causal
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
 from seqlore.glm.model import GLM
-from seqlore.glm.original import load_glm
+from seqlore.glm.original import is_glm, load_glm
+from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
 from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
 from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
@@ -34,6 +36,7 @@ from seqlore.glm.tree import BlankTree, questions
 from seqlore.language.decoding import beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
+from seqlore.ranking import mask_, top_k
 from seqlore.tasks.material import Material, write
 from seqlore.tasks.mixing import Mixture, MixtureConfig
 from seqlore.tasks.naming import Titles
@@ -49,7 +52,9 @@ ASKED = 64
 class TaskGLMConfig(TrainConfig):
     """Settings of the tuning."""
 
-    base_model: str | None = Field(default=None, description="Folder of a GLM; None = one of the data's own.")
+    base_model: str | None = Field(
+        default=None, description="Folder of a GLM or another causal model; None = a GLM of the data's own."
+    )
     pretraining: GLMPretrainConfig = Field(
         default_factory=lambda: GLMPretrainConfig.parse({}, "pretraining"), description="Of that one."
     )
@@ -62,6 +67,10 @@ class TaskGLMConfig(TrainConfig):
     tune: Literal["full", "lora"] = Field(default="full", description="What learns.")
     lora_rank: int = Field(default=8, ge=1, description="Rank of the adapter.")
     batch_tokens: int = Field(default=4096, ge=16, description="Padded tokens of a step.")
+    decoding: Literal["beam", "exact"] = Field(
+        default="beam",
+        description="How the catalogue is searched: with beams, or by the exact likelihood of every title.",
+    )
     beams: int = Field(default=40, ge=1, description="Open prefixes of a search.")
     answer_tokens: int = Field(default=40, ge=1, description="Most tokens of a text.")
     valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family.")
@@ -97,7 +106,7 @@ class TaskGLM:
         self._automaton = Automaton(pool, self._writer.marks.start, config.positions)
         end = self._writer.marks.end
         self._trie = title_trie(titles[1:], encode, self._body.size, end=end, counts=counts).trie
-        self._size = split.catalog.size
+        self._size, self._outlook = split.catalog.size, largest_share(self._trie, counts)
         if config.tune == "lora":
             add_lora(self._body, config.lora_rank, 2.0 * config.lora_rank, 0.05, config.seed)
         self._tune(material, mixture)
@@ -111,7 +120,11 @@ class TaskGLM:
     def _start(self, material: Material, mixture: Mixture) -> tuple[Writer, Any]:
         config, split = self.config, material.tasks.split
         if config.base_model is not None:
-            return Writer(load_tokenizer(Path(config.base_model))), load_glm(Path(config.base_model))
+            folder = Path(config.base_model)
+            if is_glm(folder):
+                return Writer(load_tokenizer(folder)), load_glm(folder)
+            body, tokenizer = load_causal(folder, config.seed)
+            return Writer(tokenizer), body
         if config.start == "pretrained":
             with TemporaryDirectory() as folder:
                 settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
@@ -202,7 +215,9 @@ class TaskGLM:
 
     @torch.no_grad()
     def search(self, asked: Sequence[Example], seen: Sequences, k: int) -> NDArray[np.integer]:
-        """Beams over the trie of titles, less what was seen."""
+        """Of the trie of titles, less what was seen."""
+        if self.config.decoding == "exact":
+            return self._searched(asked, seen, k)
         found = questions(self._blanked([e.question for e in asked]))
         return beam_search(
             self._body,
@@ -212,7 +227,18 @@ class TaskGLM:
             beams=self.config.beams,
             seen=seen,
             grow=lambda body, some: BlankTree(body, some, self._moved),
+            outlook=self._outlook,
         ).lists.items
+
+    def _searched(self, asked: Sequence[Example], seen: Sequences, k: int) -> NDArray[np.integer]:
+        found = np.zeros((len(asked), k), np.int32)
+        for start in range(0, len(asked), ASKED):
+            rows = slice(start, start + ASKED)
+            some = questions(self._blanked([e.question for e in asked[rows]]))
+            scores = item_scores(self._body, some, self._trie, self._moved, size=self._size)
+            mask_(scores, seen.take(rows), exclude_seen=True)
+            found[rows] = top_k(scores, k)[0].cpu().numpy()
+        return found
 
 
 def _filled(example: Example, answer: str) -> Text:

@@ -20,6 +20,7 @@ from seqlore.errors import DataError
 from seqlore.evaluation.candidates import shuffled, target_and_unseen
 from seqlore.glm.texts import Entity, Example
 from seqlore.lore.extractive.english import clean
+from seqlore.tasks.averages import Averages
 from seqlore.tasks.features import Explanation, FeatureConfig, FeatureExtractor
 from seqlore.tasks.naming import Naming
 from seqlore.tasks.prompts import Family, Prompt, Value, Words, fill
@@ -33,6 +34,9 @@ class MaterialConfig(Config):
     review_words: int = Field(default=80, ge=1, description="First words of a review that are told.")
     summary_words: int = Field(default=12, ge=1, description="First words of a summary that are asked for.")
     candidates: int = Field(default=9, ge=1, description="Wrong items in a list that a prompt shows.")
+    averages: bool = Field(
+        default=False, description="Tell the rating family average stars of item and user, of the training part."
+    )
     features: FeatureConfig = Field(default_factory=FeatureConfig, description="Of explanations.")
 
 
@@ -52,6 +56,11 @@ class Material:
     def summaries(self) -> list[str]:
         """[interactions]."""
         return self.tasks.texts("summary")
+
+    @cached_property
+    def averages(self) -> Averages:
+        """Of the training part's stars."""
+        return Averages(self.tasks)
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
@@ -120,10 +129,15 @@ def write(
         candidates = material.candidates(pairs, material.config.candidates, seed)
     lists = None if candidates is None else shuffled(candidates, seed)
     told = pairs.histories(material.config.max_items)
+    averages = material.averages.of(pairs) if family == "rating" and material.config.averages else None
     out = []
     for i, (user, item, row) in enumerate(pairs):
         names = prompts[i].template.names
         values: dict[str, Value] = {"user": [naming.user(user)], "item": [(naming.item(item),)]}
+        if averages is not None:
+            of_item, of_user, lately = (f"{round(float(each[i]), 1) + 0.0}" for each in averages)
+            values["user"] = [(*naming.user(user), *_said(of_user, lately))]
+            values["item"] = [(naming.item(item), " (average ", Entity(of_item), ")")]
         if "history" in names:
             a, b = told.offsets[i], told.offsets[i + 1]
             assert told.rows is not None
@@ -135,6 +149,11 @@ def write(
         target: Words = (naming.item(answer),) if isinstance(answer, int) else (answer,)
         out.append(Example.of(fill(prompts[i].template, values), target, family))
     return out
+
+
+def _said(user: str, lately: str) -> Words:
+    """How somebody rates beside the items' averages."""
+    return ("Rates by ", Entity(user), " above average, lately ", Entity(lately), ". ")
 
 
 def _history(material: Material, naming: Naming, family: Family, items: NDArray, rows: NDArray) -> Value:

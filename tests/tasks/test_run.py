@@ -104,6 +104,24 @@ def test_every_row_is_judged_on_what_it_can_answer(recipe: Path, tmp_path: Path)
     assert squared.mean() ** 0.5 == pytest.approx(mine)
 
 
+def test_a_run_goes_on_where_it_was(recipe: Path, tmp_path: Path):
+    lines: list[str] = []
+    changes, folder = ["seeds=[0]", 'evaluation.families=["rating"]'], tmp_path / "out"
+    first = run_tasks(recipe, out=folder, set=changes, only=["Biases"], say=lines.append)
+    assert [row["label"] for row in first["rows"]] == ["Biases"]
+    second = run_tasks(recipe, out=folder, set=[*changes, "models.Biases.label=Both biases"], say=lines.append)
+    assert lines[1].startswith("GlobalMean, seed 0")
+    third = run_tasks(recipe, out=folder, set=changes, only=["GlobalMean"], say=lines.append)
+    assert [row["label"] for row in third["rows"] if "error" not in row][:2] == ["GlobalMean", "Biases"]
+    assert "Biases, seed 0: kept" in lines
+    assert third["tests"] == [t | {"label": "Biases"} for t in second["tests"]], "kept cases are the same cases"
+    lines.clear()
+    run_tasks(recipe, out=folder, set=[*changes, "models.Biases.settings.user_damping=1"], say=lines.append)
+    assert "Biases, seed 0: kept" not in lines
+    with pytest.raises(ConfigError, match="there is no row 'Bias' in small; did you mean 'Biases'"):
+        run_tasks(recipe, out=folder, set=changes, only=["Bias"])
+
+
 def test_tests_compare_like_with_like():
     def one(**ways: list[float]) -> dict:
         return {"direct": {way: Scores({}, {"ndcg@1": np.zeros(40), "ndcg@10": np.array(v * 20)}) for way, v in
@@ -119,6 +137,15 @@ def test_tests_compare_like_with_like():
     assert found["unseen"]["p"] == 1.0
     assert found["seen"]["p"] < 0.01
     assert paired(cases, None) == []
+    cases = {
+        "prompted": [one(seen=[0.0, 0.5], scrambled=[0.0, 0.0], unseen=[0.5, 0.5])],
+        "plain": [one(**{"": [0.5, 1.0]})],
+    }
+    found = {(t["label"], t["way"]): t for t in paired(cases, "prompted")}
+    assert {key: (t["baseline"], t["difference"]) for key, t in found.items()} == {
+        ("prompted", "scrambled"): ("prompted, in order", -0.5),
+        ("plain", ""): ("prompted", 0.5),
+    }
 
 
 def test_the_verb_prints_both_columns_and_fails_with_the_row(recipe: Path, tmp_path: Path):

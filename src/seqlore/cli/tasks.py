@@ -17,17 +17,18 @@ def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The experiment.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
     changes: SetOption = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="LABEL", help="Carry out these rows only.")] = None,
     as_json: Json = False,
 ) -> None:
     """Carry out a task recipe: one split, rows of models, figures by family and way of asking.
 
-    Exit status 1: a row failed.
+    Rows that the run folder has already are not carried out again. Exit status 1: a row failed.
 
     Example: seqlore tasks run recipes/papers/recsysllm-rating.toml --set models.MF.settings.size=64
     """
     from seqlore.tasks.run import run_tasks, table
 
-    result = run_tasks(recipe, out=out, set=changes or (), say=lambda line: typer.echo(line, err=True))
+    result = run_tasks(recipe, out=out, set=changes or (), only=only or (), say=lambda line: typer.echo(line, err=True))
     if as_json:
         print_json(result)
     else:
@@ -39,11 +40,11 @@ def run(
             ]
             print_table(("model", "metric", "here", "published"), rows, numeric=("here", "published"))
         if result["tests"]:
-            typer.echo(f"\nagainst {result['tests'][0]['baseline']}, paired permutation tests, corrected by Holm")
+            typer.echo("\npaired permutation tests, corrected by Holm")
         for each in result["tests"]:
             asked = f"{each['family']} {each['way']}".strip()
             typer.echo(
-                f"{each['label']}, {asked}: {each['metric']} {each['difference']:+.4f} "
+                f"{each['label']}, {asked}, against {each['baseline']}: {each['metric']} {each['difference']:+.4f} "
                 f"[{each['interval'][0]:+.4f}, {each['interval'][1]:+.4f}], p = {each['p_holm']:.2g}"
             )
         for row in result["rows"]:

@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from seqlore.errors import SeqloreError
+from seqlore.config import nearest
+from seqlore.errors import ConfigError, SeqloreError
 from seqlore.evaluation import holm, metrics, paired_test
 from seqlore.experiment.data import open_dataset
 from seqlore.lore.locate import language_model
@@ -25,6 +26,7 @@ from seqlore.tasks.material import Material
 from seqlore.tasks.model import TaskEvaluation, evaluate, sample
 from seqlore.tasks.naming import Titles
 from seqlore.tasks.recipe import Row, TaskRecipe, ZeroShotConfig
+from seqlore.tasks.rows import digest, keep, kept
 from seqlore.tasks.scores import Scores, list_scores, place_scores, rating_scores, text_scores
 from seqlore.tasks.split import one_split
 from seqlore.tasks.zeroshot import ZeroShot
@@ -38,15 +40,23 @@ def run_tasks(
     *,
     out: str | Path | None = None,
     set: Iterable[str] = (),
+    only: Iterable[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Carry out a recipe; returns what ``results.json`` holds. A row that fails is kept with its error.
 
-    Raises: ConfigError: the recipe is wrong. DataError: the data cannot be read, split, or asked about.
+    Rows that the folder has already, made by the same settings on the same data, are not carried out again.
+
+    Args: only: labels of the rows to carry out now; the others are told where the folder has them.
+
+    Raises: ConfigError: the recipe is wrong, or has no such row. DataError: the data cannot be read, split, or asked.
     """
-    recipe = recipe if isinstance(recipe, TaskRecipe) else TaskRecipe.load(recipe, set)
+    recipe, only = recipe if isinstance(recipe, TaskRecipe) else TaskRecipe.load(recipe, set), list(only)
+    labels = [row.name for row in recipe.models]
+    if strange := [label for label in only if label not in labels]:
+        raise ConfigError(f"there is no row {strange[0]!r} in {recipe.name}{nearest(strange[0], labels)}")
     folder = Path(out) if out is not None else Path("runs") / recipe.name
-    (folder / "cases").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     split = recipe.split.make(open_dataset(recipe.dataset), recipe.split.ties[0])
     tasks = one_split(split)
     material = Material(tasks, recipe.material)
@@ -54,18 +64,19 @@ def run_tasks(
     cases: dict[str, list[Found]] = {}
     for row in recipe.models:
         for seed in recipe.seeds:
-            started, entry = time.perf_counter(), {"label": row.name, "model": row.model, "seed": seed}
-            try:
-                found, seconds = judge(row, seed, material, recipe.evaluation)
-            except SeqloreError as error:
-                entry["error"] = str(error)
-                found, seconds = {}, time.perf_counter() - started
-            entry |= {"fit_seconds": round(seconds, 1), "families": _values(found), "published": row.published}
+            key = digest(recipe, row, seed, split.dataset.hash)
+            done = kept(folder, row, seed, key)
+            if done is None and only and row.name not in only:
+                continue
+            entry, found = done or _carried_out(recipe, row, seed, material)
+            entry |= {"label": row.name, "published": row.published}
+            if done is None:
+                keep(folder, row, seed, key, entry, found)
             rows.append(entry)
             cases.setdefault(row.name, []).append(found)
-            _write_cases(folder / "cases" / f"{row.slug}-{seed}.parquet", found)
             if say is not None:
-                say(f"{row.name}, seed {seed}: {entry.get('error') or f'{seconds:.0f} s'}")
+                took = "kept" if done else f"{entry['fit_seconds']:.0f} s"
+                say(f"{row.name}, seed {seed}: {entry.get('error') or took}")
     result = {
         "name": recipe.name,
         "dataset": split.dataset.name,
@@ -85,6 +96,16 @@ def run_tasks(
     (folder / "results.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     table(result).write_csv(folder / "results.csv")
     return result
+
+
+def _carried_out(recipe: TaskRecipe, row: Row, seed: int, material: Material) -> tuple[dict[str, Any], Found]:
+    started, entry = time.perf_counter(), {"label": row.name, "model": row.model, "seed": seed}
+    try:
+        found, seconds = judge(row, seed, material, recipe.evaluation)
+    except SeqloreError as error:
+        entry["error"] = str(error)
+        found, seconds = {}, time.perf_counter() - started
+    return {**entry, "fit_seconds": round(seconds, 1), "families": _values(found)}, found
 
 
 def judge(row: Row, seed: int, material: Material, config: TaskEvaluation) -> tuple[Found, float]:
@@ -131,20 +152,22 @@ def _zero_shot(config: ZeroShotConfig, material: Material) -> ZeroShot:
 def paired(cases: dict[str, list[Found]], baseline: str | None) -> list[dict[str, Any]]:
     """Every row against the baseline, case by case, seeds averaged: difference, interval, p by permutation, after Holm.
 
-    A way of asking is compared with the same of the baseline or, where that is not asked by prompts, with its only one.
-    The metric is the squared error of stars (of the expected value where there is one), NDCG at the largest cut-off, or
-    ROUGE-L.
+    A way of asking is compared with the same of the baseline; where only one of the two is asked by prompts, with its
+    only one, or the prompt that was seen. A scrambled instruction is compared with the same words in order. The metric
+    is the squared error of stars (of the expected value where there is one), NDCG at the largest cut-off, or ROUGE-L.
     """
-    if baseline is None:
-        return []
-    theirs, out = _per_case(cases[baseline]), []
+    theirs, out = _per_case(cases.get(baseline or "", [])), []
     for label, found in cases.items():
-        for (family, way), (metric, mine) in _per_case(found).items():
-            other = theirs.get((family, way)) or theirs.get((family, ""))
-            if label == baseline or other is None:
+        own = _per_case(found)
+        for (family, way), (metric, mine) in own.items():
+            against = baseline
+            other = theirs.get((family, way)) or theirs.get((family, "")) or theirs.get((family, way or "seen"))
+            if way.endswith("scrambled"):
+                against, other = f"{label}, in order", own.get((family, way.replace("scrambled", "unseen")))
+            if label == against or other is None:
                 continue
             interval, p, _ = paired_test(mine - other[1])
-            out.append({"label": label, "baseline": baseline, "family": family, "way": way, "metric": metric,
+            out.append({"label": label, "baseline": against, "family": family, "way": way, "metric": metric,
                         "difference": float((mine - other[1]).mean()), "interval": list(interval), "p": p})  # fmt: skip
     for each, p in zip(out, holm([each["p"] for each in out]), strict=True):
         each["p_holm"] = float(p)
@@ -166,18 +189,6 @@ def _per_case(seeds: list[Found]) -> dict[tuple[str, str], tuple[str, np.ndarray
 
 def _values(found: Found) -> dict[str, dict[str, dict[str, float]]]:
     return {family: {way: each.values for way, each in ways.items()} for family, ways in found.items()}
-
-
-def _write_cases(path: Path, found: Found) -> None:
-    """One line a family, way, metric and case."""
-    frames = [
-        pl.DataFrame({"family": family, "way": way, "metric": name, "case": np.arange(len(values)), "value": values})
-        for family, ways in found.items()
-        for way, each in ways.items()
-        for name, values in each.per_case.items()
-    ]
-    if frames:
-        pl.concat(frames).write_parquet(path)
 
 
 def table(result: dict[str, Any]) -> pl.DataFrame:

@@ -147,3 +147,15 @@ def test_proxies_filter_what_is_known(asked: tuple[Tensor, ...]):
     one = model.filtered(model.memory(z, there))
     assert one.shape == (2, 3, 16)
     assert not torch.allclose(one[0], one[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [4, 16])
+def test_the_projection_starts_as_a_whitening(width: int):
+    torch.manual_seed(0)
+    popular = 2 * torch.randn(200, 1) * torch.ones(1, 6) + 0.1 * torch.randn(200, 6) + 3
+    retriever = Retriever(Body(width, 2, 8), layers=1, proxies=2, item_width=6, text_width=3, dropout=0.0)
+    retriever.tell_apart(torch.cat([torch.zeros(1, 6), popular]))
+    projected = retriever.project(popular)
+    spread = torch.linalg.svdvals(projected - projected.mean(0)) / 200**0.5
+    assert projected.mean(0).abs().max() < 1e-3
+    assert spread[: min(width, 6)].tolist() == pytest.approx([1] * min(width, 6), abs=0.02), "all directions are alike"

@@ -22,9 +22,9 @@ from seqlore.rerank import PRM, SASRecReranker, Uniform, UR4Rec, gathering
 from seqlore.rerank.body import Body
 from seqlore.rerank.knowledge import Knowledge, latest
 from seqlore.rerank.lists import ListData, list_batch
+from seqlore.rerank.pretraining import Pretraining, info_nce, matching_loss, most_alike, with_negatives
 from seqlore.rerank.reranker import Reranker
 from seqlore.rerank.texts import LIMIT, UserTexts
-from seqlore.rerank.ur4rec import Pretraining, info_nce, matching_loss, most_alike, with_negatives
 
 SMALL: dict[str, Any] = {
     "body": "random",
@@ -115,6 +115,23 @@ def test_joint_training_moves_both_and_no_text(world: tuple[Split, Knowledge]):
     rebuilt = model.net.augmentation.knowledge.state_dict()
     assert all(torch.equal(rebuilt[k], v) for k, v in held.items())
     assert not torch.equal(model.net.items.table(), base.net.items.table())
+
+
+def test_item_vectors_may_be_learned_with_the_retriever(world: tuple[Split, Knowledge]):
+    split, knowledge = world
+    learned = {**SMALL, "pretraining": {**SMALL["pretraining"], "items": "learned"}}
+    source = Uniform(4).fitted(split)
+    base = PRM(**TINY, epochs=1).fit(split, source)
+    before = base.net.items.table().detach().clone()
+    augmentation, frozen = built(split, knowledge, **learned), built(split, knowledge)
+    for each, moved in ((augmentation, True), (frozen, False)):
+        each.pretrain(h := torch.randn(split.catalog.size, 6), lists_of(split), device="cpu")
+        assert (each.start is not None and not torch.equal(each.start, h)) == moved
+    model = PRM(**{**TINY, "learning_rate": 1e-12}, epochs=1, augmentation=UR4Rec(texts=knowledge, **learned))
+    model.fit(split, source, base=base)
+    assert torch.equal(before, base.net.items.table()), "the base stays as it is"
+    far = (model.net.items.table() - before).abs().max().item()
+    assert far > 1e-3, "joint training, which stood still here, starts from them"
 
 
 def test_the_retriever_has_a_rate_of_its_own(world: tuple[Split, Knowledge]):
@@ -284,6 +301,16 @@ def test_no_sample_of_any_phase_knows_its_target(
 
 def of(histories: Any) -> tuple[Any, Any]:
     return histories.users, histories.lengths
+
+
+def test_standardized_by_hand():
+    vectors = np.array([[1.0, 5.0], [3.0, 5.0], [9.0, 9.0], [7.0, 5.0]])
+    there, of = np.array([True, True, False, True]), np.array([True, True, True, False])
+    scaled = gathering.standardized(vectors, there, of)
+    assert scaled.tolist() == [[-1, 0], [1, 0], [0, 0], [5, 0]], "mean 2, deviation 1; 5 never varies"
+    pieces = gathering.standardized(vectors.reshape(2, 2, 2), there.reshape(2, 2), np.array([True, False]))
+    assert pieces.tolist() == [[[-1, 0], [1, 0]], [[0, 0], [5, 0]]]
+    assert gathering.standardized(vectors, there & False, of).tolist() == vectors.tolist()
 
 
 def test_points_layers_and_sentences_by_hand():

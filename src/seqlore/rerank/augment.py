@@ -60,6 +60,8 @@ class Augmentation(nn.Module):
 
     def __init__(self, config: Config | None = None, /, **settings: Any) -> None:
         super().__init__()
+        #: Item vectors [size, d] that joint training starts from, where ``pretrain`` changed the base's.
+        self.start: Tensor | None = None
         self.config: Any = self.Config.parse(settings, type(self).__name__) if config is None else config
 
     def fresh(self) -> Self:

@@ -64,6 +64,9 @@ class KnowledgeSettings(Config):
         default=False, description="A vector for each sentence of the preference; False = one a text."
     )
     most: int = Field(default=12, ge=1, description="Sentences that have a vector.")
+    standardize: bool = Field(
+        default=True, description="Vectors of preferences, and of items, with mean 0 and variance 1 in each dimension."
+    )
     item: str = Field(default="item", description='What an item is called in prompts, say "movie".')
     items: str = Field(default="items", description="The same for several.")
     chosen: str = Field(default="chosen", description='What users did with them, say "watched".')
@@ -114,15 +117,17 @@ def preference_vectors(split: Split, points: Sequences, settings: KnowledgeSetti
     """Vectors of a text about each user at each point. Raises: DataError: nothing is known of any of the items."""
     texts = _raw_histories(split, points, settings) if settings.texts == "raw" else _written(split, points, settings)
     source = TextSource(encoder=settings.encoder, store=settings.vectors)
+    of = np.isin(points.users, split.train.users)
     if not settings.sentences:
-        return UserTexts(points, source.embed_texts(texts), np.array([int(bool(text)) for text in texts]))
+        there = np.array([bool(text) for text in texts])
+        return UserTexts(points, _scaled(source.embed_texts(texts), there, of, settings), there.astype(np.int64))
     pieces = [in_sentences(text)[: settings.most] for text in texts]
     counts = np.array([len(each) for each in pieces])
     flat = source.embed_texts([piece for each in pieces for piece in each])
     vectors = np.zeros((len(texts), counts.max(initial=1), flat.shape[1]), np.float32)
     rows = np.repeat(np.arange(len(texts)), counts)
     vectors[rows, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)] = flat
-    return UserTexts(points, vectors, counts)
+    return UserTexts(points, _scaled(vectors, np.arange(vectors.shape[1]) < counts[:, None], of, settings), counts)
 
 
 def item_vectors(split: Split, settings: KnowledgeSettings) -> Tensor:
@@ -136,7 +141,30 @@ def item_vectors(split: Split, settings: KnowledgeSettings) -> Tensor:
                 split, "item-knowledge", model, store, LoreSettings(prompts=("ur4rec-item",), words=words)
             ).texts("item")
     vectors = TextSource(encoder=settings.encoder, store=settings.vectors).embed_texts(texts)
-    return torch.from_numpy(np.pad(vectors, ((1, 0), (0, 0))))
+    there = np.array([bool(text) for text in texts])
+    return torch.from_numpy(np.pad(_scaled(vectors, there, np.ones_like(there), settings), ((1, 0), (0, 0))))
+
+
+def standardized(vectors: NDArray[np.floating], there: NDArray[np.bool_], of: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Mean 0 and variance 1 in each dimension over the texts of the rows ``of``; 0 where there is no text.
+
+    Texts of one kind have much in common (the mean of a shop's item vectors is two thirds as long as one of them). What
+    all share tells no two apart, and attention, which averages, would keep little else.
+
+    Args: vectors: [n, d] or [n, S, d]. there: bool [n] or [n, S], which are of a text. of: bool [n].
+    """
+    known = vectors[there & of.reshape(-1, *[1] * (there.ndim - 1))]
+    if not len(known):
+        return np.asarray(vectors, np.float32)
+    spread = known.std(0)
+    scaled = (vectors - known.mean(0)) / np.where(spread > 0, spread, 1)
+    return np.where(there[..., None], scaled, 0).astype(np.float32)
+
+
+def _scaled(
+    vectors: NDArray[np.floating], there: NDArray[np.bool_], of: NDArray[np.bool_], settings: KnowledgeSettings
+) -> NDArray[np.floating]:
+    return standardized(vectors, there, of) if settings.standardize else vectors
 
 
 def in_sentences(text: str) -> list[str]:

@@ -181,11 +181,10 @@ class NetReranker(Reranker):
         torch.manual_seed(c.seed)
         self.net = self.Net(split.catalog.size, c, augmentation)
         if start is not None:
+            self.about["pretraining"] = augmentation.pretrain(start, lists, device=c.device, **phase("pretrain"))
             if c.start == "base":
                 with torch.no_grad():
-                    self.net.items.table().copy_(start)
-            rows = augmentation.pretrain(start, lists, device=c.device, **phase("pretrain"))
-            self.about["pretraining"] = rows
+                    self.net.items.table().copy_(start if augmentation.start is None else augmentation.start)
             torch.manual_seed(c.seed + 1)  # whatever the phases before have drawn
         self.history = train(
             self.net,

@@ -7,7 +7,9 @@ items, whose vectors h_i come from a recommender; Z are vectors of texts about t
 Self-attention and feed-forward start from a BERT encoder and keep its post-norm. The paper prints no norms, and does
 not say where the one of the cross-attention is: here it has none, and starts near zero, so that at the start a block is
 BERT's block (a test holds this). Further deviations: dropout after each sublayer and not on attention weights; a layer
-norm before Z is read, as encoders differ in length; a learned vector where a user has no knowledge at all.
+norm before Z is read, as encoders differ in length; a learned vector where a user has no knowledge at all; layers that
+come from no body start by Glorot's rule, since BERT's 0.02 is made for a width of 768; h_i is projected by what starts
+as a whitening.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqlore.models.layers import Dropout, init_weights
+from seqlore.models.layers import Dropout
 from seqlore.rerank import masks
 from seqlore.rerank.body import EPSILON, Body
 
@@ -26,6 +28,8 @@ from seqlore.rerank.body import EPSILON, Body
 Form = Literal["joint", "isolated", "single"]
 #: Standard deviation of the cross-attention's output weights at the start.
 NEAR_ZERO = 1e-3
+#: Directions of h_i with less than this share of the widest one's spread are not stretched further.
+LEAST = 1e-2
 
 
 class Memory(NamedTuple):
@@ -51,7 +55,10 @@ class RetrieverBlock(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(w, body.inner), nn.GELU(), nn.Linear(body.inner, w))
         self.attention_norm, self.output_norm = nn.LayerNorm(w, EPSILON), nn.LayerNorm(w, EPSILON)
         self.dropout = Dropout(dropout)
-        init_weights(self)
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                nn.init.zeros_(part.bias)
         nn.init.normal_(self.cross_output.weight, std=NEAR_ZERO)
 
     @torch.no_grad()
@@ -119,6 +126,21 @@ class Retriever(nn.Module):
     def new_proxies(self) -> None:
         """Draw the proxies anew."""
         nn.init.normal_(self.proxies, std=0.02)
+
+    @torch.no_grad()
+    def tell_apart(self, items: Tensor) -> None:
+        """Start the projection as a whitening of h_i [size, d] (row 0 pads), turned at random.
+
+        What a blind base learns is how popular an item is: its vectors lie along one direction, and after the norm they
+        would look alike.
+        """
+        h = items[1:].double()
+        centre = h.mean(0)
+        _, spread, axes = torch.linalg.svd(h - centre, full_matrices=False)
+        turn = nn.init.orthogonal_(torch.empty(self.width, len(spread), dtype=h.dtype, device=h.device))
+        weight = (turn * (len(h) ** 0.5 / spread.clamp_min(LEAST * spread[0]))) @ axes
+        self.project.weight.copy_(weight)
+        self.project.bias.copy_(-weight @ centre)
 
     def memory(self, z: Tensor, there: Tensor) -> Memory:
         """What the blocks read of Z [B, L, d_text]; there: bool [B, L]. A user of whom nothing is known has one."""

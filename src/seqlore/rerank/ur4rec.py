@@ -3,12 +3,11 @@
 Zhang et al., "Enhancing Reranking for Recommendation with LLMs through User Preference Retrieval", COLING 2025.
 
 Three phases: (0) the backbone without augmentation is trained, and its item vectors are h_i; (1) the retriever is
-pre-trained with h_i frozen, by InfoNCE (equations 6 and 7) and preference-item matching (equation 8); (2) both are
-trained together on the backbone's loss (equation 9). Only language model and encoder stay as they are.
+pre-trained (:mod:`seqlore.rerank.pretraining`); (2) both are trained together on the backbone's loss (equation 9). Only
+language model and encoder stay as they are.
 
-Deviations: InfoNCE has the positive in its denominator (as printed it has not, and its loss has no lower bound); the
-augmented vector goes through a learned map to ``width`` before it is concatenated; negatives are others of the sample's
-list, which with uniform candidates are random unseen items. The retriever's own deviations are in its file.
+Deviation: the augmented vector goes through a learned map to ``width`` before it is concatenated. Those of the
+retriever and of its pre-training are in their files.
 
 Ablations of Table 3: ``proxies = 0`` (drops the contrastive loss too), ``fresh_proxies``, ``pretrain``, ``contrast``,
 ``matching``, and ``knowledge.texts = "raw"`` for "w/o LLM"; "w/o Retr" is the augmentation LLMAug.
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -31,19 +29,9 @@ from seqlore.rerank.body import RANDOM, Body
 from seqlore.rerank.gathering import KnowledgeSettings, gather_knowledge
 from seqlore.rerank.knowledge import Knowledge, latest
 from seqlore.rerank.lists import ListBatch, ListData
+from seqlore.rerank.pretraining import Pretraining, PretrainingConfig
 from seqlore.rerank.retriever import Form, Memory, Retriever
-from seqlore.training import TrainConfig, train
-
-
-class PretrainingConfig(TrainConfig):
-    """Settings of phase 1. It takes exactly ``epochs`` epochs."""
-
-    learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of AdamW.")
-    epochs: int = Field(default=5, ge=1, description="Epochs, of one sample a target.")
-    batch_size: int = Field(default=32, ge=1, description="Samples in a batch.")
-    negatives: int = Field(default=10, ge=1, description="M, negatives of each sample.")
-    temperature: float = Field(default=0.1, gt=0, description="τ of InfoNCE.")
-    alpha: float = Field(default=1.0, ge=0, description="Weight of the matching loss beside the contrastive one.")
+from seqlore.training import train
 
 
 class UR4RecConfig(Config):
@@ -164,6 +152,7 @@ class UR4Rec(Augmentation):
     ) -> list[dict[str, Any]]:
         c, phase = self.config, self.config.pretraining
         rows: list[dict[str, Any]] = []
+        self.retriever.tell_apart(items)
         if c.pretrain:
             self._slow_down(1.0)
             self.match.requires_grad_(True)
@@ -171,8 +160,9 @@ class UR4Rec(Augmentation):
             def batches(epoch: int, shard: tuple[int, int]) -> Iterator[ListBatch]:
                 return lists.batches(epoch, shard, size=phase.batch_size, length=c.history)
 
+            net = Pretraining(self, items)
             rows = train(
-                Pretraining(self, items),
+                net,
                 batches,
                 phase.model_copy(update={"device": device}),
                 checkpoint=checkpoint,
@@ -181,6 +171,8 @@ class UR4Rec(Augmentation):
             )
             self.match.requires_grad_(False)
             self._slow_down(c.rate)
+            if phase.items == "learned":
+                self.start = net.items.detach().clone()
         if c.fresh_proxies:
             self.retriever.new_proxies()
         return rows
@@ -199,60 +191,3 @@ class UR4Rec(Augmentation):
         self = cls(config, texts=None if ids else Knowledge.rebuilt(state, "knowledge."))
         self._body = Body(*state["shape"].tolist())
         return self
-
-
-class Pretraining(nn.Module):
-    """Phase 1 as a net whose ``forward`` is its loss: L_CL + α · L_CF."""
-
-    items: Tensor
-
-    def __init__(self, ur4rec: UR4Rec, items: Tensor) -> None:
-        """Args: items: h_i of all items, [size, d]; nothing of it is learned."""
-        super().__init__()
-        self.config = ur4rec.config
-        self.knowledge, self.retriever, self.match = ur4rec.knowledge, ur4rec.retriever, ur4rec.match
-        self.register_buffer("items", items.detach().clone())
-
-    def forward(self, batch: ListBatch) -> Tensor:
-        c, phase = self.config, self.config.pretraining
-        asked = with_negatives(batch, phase.negatives)  # [B, 1 + M]
-        h, listed = self.items[asked], asked > 0
-        memory = self.retriever.memory(*self.knowledge(batch, c.history))
-        loss = h.new_zeros(())
-        if c.contrasts:
-            alike = most_alike(self.retriever.filtered(memory), self.retriever.alone(h))
-            loss = loss + info_nce(alike.masked_fill(~listed, -torch.inf), phase.temperature)
-        if c.matching:
-            proxies, own = self.retriever.retrieve(h, listed, memory, "single")
-            logits = self.match(own if proxies is None else proxies)[..., 0]
-            loss = loss + phase.alpha * matching_loss(logits, listed)
-        return loss
-
-
-def with_negatives(batch: ListBatch, count: int) -> Tensor:
-    """The target of each list and ``count`` others of it, drawn without repetition: int64 [B, 1 + count], 0 pads."""
-    rows = torch.arange(len(batch.target), device=batch.target.device)
-    chance = torch.rand(batch.candidates.shape, device=batch.target.device).masked_fill(~batch.listed, -1)
-    chance[rows, batch.target] = 2  # the target comes first
-    order = chance.topk(min(1 + count, chance.shape[1]), 1)
-    return batch.candidates.gather(1, order.indices) * (order.values >= 0)
-
-
-def most_alike(proxies: Tensor, items: Tensor) -> Tensor:
-    """sim(e^pref, e_i): the largest of the K cosines. proxies [B, K, w], items [B, C, w] → [B, C]."""
-    return (F.normalize(items, dim=-1) @ F.normalize(proxies, dim=-1).transpose(1, 2)).amax(-1)
-
-
-def info_nce(similarity: Tensor, temperature: float) -> Tensor:
-    """Mean of −log(e^{s₀/τ} / Σ e^{s/τ}) over all, s₀ the positive's. similarity: [B, 1 + M], −∞ = none there.
-
-    The standard form (van den Oord et al., 2018, arXiv 1807.03748), with the positive in the sum.
-    """
-    return -F.log_softmax(similarity / temperature, 1)[:, 0].mean()
-
-
-def matching_loss(logits: Tensor, listed: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over what is listed; the first item of a row matches. Both [B, 1 + M]."""
-    truth = torch.zeros_like(logits)
-    truth[:, 0] = 1
-    return F.binary_cross_entropy_with_logits(logits[listed], truth[listed])

@@ -323,7 +323,8 @@ def fuzz(args: argparse.Namespace) -> None:
         command = [
             str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{port}/openapi.json",
             "--checks", "not_a_server_error,response_schema_conformance,content_type_conformance",
-            "--max-examples", str(args.examples), "--phases", "examples,coverage,fuzzing", "--no-color",
+            "--max-examples", str(args.examples), "--request-timeout", "120",
+            "--phases", "examples,coverage,fuzzing", "--no-color",
         ]  # fmt: skip
         done = subprocess.run(command, cwd=aside)
         counts = Counter()

@@ -266,7 +266,8 @@ class NetRecommender(ScoringRecommender):
         device = next(self.net.parameters()).device
         known = histories.where(histories.items > 0).last(self.read_length)
         out = torch.zeros(len(known), width, device=device)
-        self.net.eval()
+        if self.net.training:  # telling every module so costs a lone request a twentieth of its time
+            self.net.eval()
         with torch.no_grad():
             for index, items, users in padded_batches(known, READ_TOKENS):
                 lengths = torch.from_numpy(known.lengths[index])

@@ -36,7 +36,12 @@ def recipe(folder: Path, encoder: Path) -> dict[str, Any]:
             {"label": "base", "name": "NoAugmentation"},
             {"label": "KAR", "name": "KAR", "backbones": ["PRM"]},
         ],
-        "published": {"metrics": ["ndcg@10", "map@1"], "rows": {"PRM": {"KAR": [0.5]}}},
+        "recommenders": [{"model": "ItemKNN", "label": "neighbours"}],
+        "published": {
+            "metrics": ["ndcg@10", "map@1"],
+            "rows": {"PRM": {"KAR": [0.5]}},
+            "recommenders": {"neighbours": {"ndcg@10": 0.6}},
+        },
     }
 
 
@@ -60,6 +65,17 @@ def test_every_pair_has_its_row_beside_what_is_published(done: tuple[PairRecipe,
     assert results["errors"] == {}
 
 
+def test_recommenders_are_judged_on_the_same_lists(done: tuple[PairRecipe, Path, dict[str, Any]]):
+    recipe, folder, results = done
+    (row,) = results["recommenders"]
+    assert (row["label"], row["published"]) == ("neighbours", {"ndcg@10": 0.6})
+    assert set(row["metrics"]) == set(results["popularity"])
+    report = Report.load(folder / "recommenders" / "neighbours--0" / "report")
+    assert report.about["candidates"] == results["candidates"]
+    with pytest.raises(ConfigError, match="did you mean 'neighbours'"):
+        run_pairs(recipe, out=folder, only=["neighbour"])
+
+
 def test_comparisons_are_made_once_and_corrected_together(done: tuple[PairRecipe, Path, dict[str, Any]]):
     found = done[2]["comparisons"]
     assert [(c["backbone"], c["a"], c["b"]) for c in found] == [
@@ -67,8 +83,12 @@ def test_comparisons_are_made_once_and_corrected_together(done: tuple[PairRecipe
         ("SASRec", "UR4Rec", "base"),
         ("PRM", "KAR", "base"),
         ("PRM", "KAR", "UR4Rec"),
+        ("PRM", "base", "neighbours"),
+        ("SASRec", "base", "neighbours"),
+        ("PRM", "UR4Rec", "neighbours"),
+        ("SASRec", "UR4Rec", "neighbours"),
     ]
-    assert min(c["p_holm"] for c in found) == pytest.approx(min(1, 4 * min(c["p"] for c in found)))
+    assert min(c["p_holm"] for c in found) == pytest.approx(min(1, 8 * min(c["p"] for c in found)))
     assert all(c["users"] == 12 for c in found)
 
 
@@ -89,7 +109,7 @@ def test_what_is_finished_is_not_done_again(
     assert run_pairs(made, out=folder)["rows"] == results["rows"]
     assert ran == []
     wider = made.model_copy(update={"settings": {**made.settings, "embedding_size": 4}})
-    with pytest.raises(ConfigError, match="no such backbone, augmentation or pair; did you mean 'PRM'"):
+    with pytest.raises(ConfigError, match="no such backbone, augmentation, pair or recommender; did you mean 'PRM'"):
         run_pairs(wider, out=folder, only=["PRN"])
     run_pairs(wider, out=folder, only=["SASRec"])
     assert ran == ["SASRec · base", "SASRec · UR4Rec"]

@@ -15,7 +15,8 @@ def rerank(
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
     changes: SetOption = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL", help="Work on this backbone, augmentation or pair only.")
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Work on this backbone, augmentation, pair or recommender only."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Fit again what this run folder already holds.")] = False,
     as_json: Json = False,
@@ -46,6 +47,8 @@ def show(results: dict[str, Any]) -> None:
         cells = [_cell(row["metrics"][m], row["published"].get(m)) for m in metrics]
         pace = "" if row["epoch_times_base"] is None else f"{row['epoch_times_base']:.1f}"
         rows.append((row["backbone"], row["augmentation"], *cells, pace))
+    for row in results["recommenders"]:
+        rows.append((row["label"], "", *(_cell(row["metrics"][m], row["published"].get(m)) for m in metrics), ""))
     print_table(("backbone", "augmentation", *metrics, "epoch / base"), rows, numeric=(*metrics, "epoch / base"))
     for c in results["comparisons"]:
         typer.echo(

@@ -20,7 +20,7 @@ from seqlore.evaluation import parse_metric
 from seqlore.experiment.overrides import apply, merged
 from seqlore.experiment.recipe import DatasetSettings
 from seqlore.experiment.split import SplitSettings
-from seqlore.recommender import model_class
+from seqlore.recommender import Recommender, model_class
 from seqlore.rerank.augment import NoAugmentation, augmentation_class
 from seqlore.rerank.candidates import CandidateSource, Retrieved, Uniform
 from seqlore.rerank.reranker import Reranker, reranker_class
@@ -55,6 +55,11 @@ class CandidateSettings(Config):
         return Retrieved(lambda: cls(cls.Config.parse(given, "candidates.retriever")), self.k, self.folds, self.seed)
 
 
+def _labelled(given: Any) -> Any:
+    """A row is called by its model where it has no label."""
+    return {**given, "label": given.get("label") or given.get("model", "")} if isinstance(given, Mapping) else given
+
+
 class Backbone(Config):
     """A row of the grid."""
 
@@ -64,10 +69,7 @@ class Backbone(Config):
     #: Settings of augmentations that differ on this backbone, by the augmentation's registered name.
     augmentations: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _label(cls, given: Any) -> Any:
-        return {**given, "label": given.get("label") or given.get("model", "")} if isinstance(given, Mapping) else given
+    _label = model_validator(mode="before")(_labelled)
 
 
 class Column(Config):
@@ -79,12 +81,23 @@ class Column(Config):
     backbones: tuple[str, ...] | None = None
 
 
+class Whole(Config):
+    """A recommender that needs no backbone, judged on the same lists."""
+
+    model: str
+    label: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    _label = model_validator(mode="before")(_labelled)
+
+
 class Published(Config):
-    """What others report: backbone → augmentation → values of ``metrics``, in their order."""
+    """What others report: backbone → augmentation → values of ``metrics``, in their order; recommender → by metric."""
 
     source: str = ""
     metrics: tuple[str, ...] = ()
     rows: dict[str, dict[str, tuple[float, ...]]] = Field(default_factory=dict)
+    recommenders: dict[str, dict[str, float]] = Field(default_factory=dict)
 
     def of(self, backbone: str, column: str) -> dict[str, float]:
         """Metric → value; {} where nothing is reported."""
@@ -120,12 +133,13 @@ class PairRecipe(Config):
     knowledge: dict[str, Any] = Field(default_factory=dict)
     backbones: tuple[Backbone, ...] = Field(min_length=1)
     augmentations: tuple[Column, ...] = Field(min_length=1)
+    recommenders: tuple[Whole, ...] = ()
     published: Published = Published()
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         for what, labels in (
-            ("backbones", [each.label for each in self.backbones]),
+            ("backbones or recommenders", [each.label for each in (*self.backbones, *self.recommenders)]),
             ("augmentations", [each.label for each in self.augmentations]),
         ):
             if len(set(labels)) < len(labels):
@@ -153,6 +167,8 @@ class PairRecipe(Config):
         recipe = cls.parse(apply(given, set), str(path))
         for backbone, column in recipe.pairs():
             recipe.model(backbone, column, recipe.seeds[0])
+        for row in recipe.recommenders:
+            recipe.recommender(row, recipe.seeds[0])
         return recipe
 
     def pairs(self) -> Iterator[tuple[Backbone, Column]]:
@@ -175,6 +191,12 @@ class PairRecipe(Config):
             "settings": augmentation.Config.parse(own, f"augmentations.{column.label}").model_dump(mode="json"),
         }
         return cls(cls.Config.parse(settings, f"backbones.{backbone.label}"))
+
+    def recommender(self, row: Whole, seed: int) -> Recommender:
+        """An unfitted recommender. Raises: ConfigError: no such class or setting; names the nearest."""
+        cls = model_class(row.model)
+        own = {"seed": seed} if "seed" in cls.Config.model_fields else {}
+        return cls(cls.Config.parse({**own, **row.settings}, f"recommenders.{row.label}"))
 
     def to_toml(self) -> str:
         """The recipe as it was understood."""

@@ -1,19 +1,14 @@
 """``run_pairs``: a reranking recipe → fitted pairs and one table; may be killed at any time and started again.
 
-A pair (backbone, augmentation, seed) is a folder of its own below ``pairs/``, finished once ``pair.json`` stands in it.
 Pairs with phases start from the fitted pair of their backbone without augmentation, which is fitted first. Models are
 compared over users: their cases are averaged first, since several cases of one user are not independent.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shutil
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,89 +17,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqlore.config import nearest
-from seqlore.data import Split
 from seqlore.errors import ConfigError, SeqloreError
 from seqlore.evaluation import Report, evaluate
-from seqlore.evaluation.candidates import SampledCases
 from seqlore.evaluation.paired import holm, paired_test
 from seqlore.experiment.data import open_dataset
 from seqlore.experiment.journal import write_json, write_text
-from seqlore.experiment.pairs import Backbone, Column, PairRecipe
+from seqlore.experiment.judged import Alone, Judged, Pair
+from seqlore.experiment.pairs import PairRecipe
 from seqlore.experiment.screen import Screen
 from seqlore.models.popular import MostPopular
 from seqlore.rerank.augment import NoAugmentation
-from seqlore.rerank.candidates import CandidateSource
-from seqlore.rerank.ranker import NetReranker
 from seqlore.rerank.reranker import Reranker
-from seqlore.version import __version__
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A pair with one seed, and its folder."""
-
-    recipe: PairRecipe
-    backbone: Backbone
-    column: Column
-    seed: int
-    split: Split
-    root: Path
-
-    @property
-    def label(self) -> str:
-        return f"{self.backbone.label} · {self.column.label}"
-
-    @property
-    def folder(self) -> Path:
-        slug = re.sub(r"[^\w.+-]+", "-", f"{self.backbone.label}--{self.column.label}--{self.seed}")
-        return self.root / "pairs" / slug
-
-    @property
-    def digest(self) -> str:
-        """Of everything on which the result depends."""
-        parts = {
-            "seqlore": __version__,
-            "dataset": self.split.dataset.hash,
-            "split": self.split.how,
-            "candidates": self.recipe.candidates.model_dump(mode="json"),
-            "at": self.recipe.evaluation.at,
-            "model": self.backbone.model,
-            "settings": self.recipe.model(self.backbone, self.column, self.seed).config.model_dump(mode="json"),
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-    def record(self) -> dict[str, Any] | None:
-        """What a finished run of these settings found."""
-        path = self.folder / "pair.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        return found if found and found["digest"] == self.digest else None
-
-    def run(self, source: CandidateSource, cases: SampledCases, base: Pair | None, screen: Screen) -> None:
-        """Fit, judge, keep. An unfinished fit of the same settings goes on where it was."""
-        unfinished = self.folder / f"unfinished-{self.digest}"
-        if self.folder.is_dir() and not unfinished.is_dir():
-            shutil.rmtree(self.folder)  # of other settings
-        unfinished.mkdir(parents=True, exist_ok=True)
-        model = self.recipe.model(self.backbone, self.column, self.seed)
-        options: dict[str, Any] = {"progress": screen.epoch, "log": self.folder / "log.jsonl"}
-        options["checkpoint"] = unfinished / "net"
-        if base is not None and base.record() is not None and base is not self:
-            options["base"] = NetReranker.load(base.folder / "model")
-        started = time.perf_counter()
-        model.fit(self.split, source, **options)
-        seconds = time.perf_counter() - started
-        report = evaluate(model, self.split, cases=cases, at=self.recipe.evaluation.at, name=self.label, seed=self.seed)
-        report.save(self.folder / "report")
-        model.save(self.folder / "model")
-        about = {key: model.about[key] for key in ("epochs", "best_epoch", "valid", "parameters", "seconds_per_epoch")}
-        shutil.rmtree(unfinished)
-        record = {"digest": self.digest, "label": self.label, "seed": self.seed, "fit_seconds": seconds, **about}
-        write_json(self.folder / "pair.json", {**record, "metrics": report.metrics})
-
-    def report(self) -> Report:
-        return Report.load(self.folder / "report")
 
 
 def run_pairs(
@@ -120,7 +45,8 @@ def run_pairs(
 
     Args:
         out: the run folder; default ``runs/NAME``.
-        only: labels of backbones, augmentations or pairs ("PRM · UR4Rec") to work on; finished others stay in it.
+        only: labels of backbones, augmentations, pairs ("PRM · UR4Rec") or recommenders to work on; finished others
+            stay in it.
         resume: leave out pairs that the folder holds with the same settings.
 
     A pair that fails becomes a row with its error. Raises: ConfigError: the recipe is wrong. DataError: the data is.
@@ -134,7 +60,11 @@ def run_pairs(
         source = recipe.candidates.source().fitted(split)
         cases = source.asked(split.test, (recipe.candidates.seed, 7))
         write_text(folder / "recipe.toml", recipe.to_toml())
-        every = [Pair(recipe, b, c, seed, split, folder) for seed in recipe.seeds for b, c in recipe.pairs()]
+        every: list[Pair | Alone] = []
+        for seed in recipe.seeds:
+            shared: dict[str, Any] = {"recipe": recipe, "seed": seed, "split": split, "root": folder}
+            every += [Pair(**shared, backbone=backbone, column=column) for backbone, column in recipe.pairs()]
+            every += [Alone(**shared, row=row) for row in recipe.recommenders]
         wanted = _wanted(every, only)
         todo = [pair for pair in wanted if pair.record() is None or not resume]
         screen.trials(len(todo))
@@ -144,7 +74,7 @@ def run_pairs(
             if not resume:
                 shutil.rmtree(pair.folder, ignore_errors=True)
             try:
-                pair.run(source, cases, _base(pair, every), screen)
+                pair.run(source, cases, screen, _base(pair, every))
             except SeqloreError as error:
                 errors[pair.label] = str(error)
                 screen.end(f"{name}: failed: {error}")
@@ -156,43 +86,51 @@ def run_pairs(
         return results
 
 
-def _base(pair: Pair, every: Sequence[Pair]) -> Pair | None:
-    """The pair of the same backbone and seed without augmentation."""
-    if pair.column.name == NoAugmentation.__name__:
+def _base(pair: Pair | Alone, every: Sequence[Pair | Alone]) -> Pair | None:
+    """The pair of the same backbone and seed without augmentation, where it is another one."""
+    if isinstance(pair, Alone) or pair.column.name == NoAugmentation.__name__:
         return None
-    plain = (p for p in every if p.column.name == NoAugmentation.__name__)
+    plain = (p for p in every if isinstance(p, Pair) and p.column.name == NoAugmentation.__name__)
     return next((p for p in plain if (p.backbone, p.seed) == (pair.backbone, pair.seed)), None)
 
 
-def _wanted(every: Sequence[Pair], only: Sequence[str]) -> list[Pair]:
-    known = {label for p in every for label in (p.label, p.backbone.label, p.column.label)}
+def _names(one: Pair | Alone) -> set[str]:
+    return {one.label} if isinstance(one, Alone) else {one.label, one.backbone.label, one.column.label}
+
+
+def _wanted(every: Sequence[Pair | Alone], only: Sequence[str]) -> list[Pair | Alone]:
+    known = {label for one in every for label in _names(one)}
     for label in only:
         if label not in known:
-            raise ConfigError(f"--only {label}: no such backbone, augmentation or pair{nearest(label, known)}")
-    return [p for p in every if not only or {p.label, p.backbone.label, p.column.label} & {*only}]
+            raise ConfigError(
+                f"--only {label}: no such backbone, augmentation, pair or recommender{nearest(label, known)}"
+            )
+    return [one for one in every if not only or _names(one) & {*only}]
 
 
-def _results(recipe: PairRecipe, done: Sequence[Pair], popular: Report, errors: dict[str, str]) -> dict[str, Any]:
+def _results(
+    recipe: PairRecipe, finished: Sequence[Pair | Alone], popular: Report, errors: dict[str, str]
+) -> dict[str, Any]:
     """The table and the comparisons."""
     metrics = [f"{kind}@{k}" for kind in ("map", "ndcg") for k in recipe.evaluation.at]
+    done = [one for one in finished if isinstance(one, Pair)]
     groups: dict[tuple[str, str], list[Pair]] = {}
     for pair in done:
         groups.setdefault((pair.backbone.label, pair.column.label), []).append(pair)
+    alone: dict[str, list[Alone]] = {}
+    for one in finished:
+        if isinstance(one, Alone):
+            alone.setdefault(one.label, []).append(one)
     pace = {key: _mean([p.record()["seconds_per_epoch"] for p in group]) for key, group in groups.items()}  # type: ignore[index]
     plain = {p.backbone.label: p.column.label for p in done if p.column.name == NoAugmentation.__name__}
     rows = []
     for (backbone, column), group in groups.items():
-        reports = [pair.report() for pair in group]
         base = pace.get((backbone, plain.get(backbone, "")))
         rows.append(
             {
                 "backbone": backbone,
                 "augmentation": column,
-                "seeds": [pair.seed for pair in group],
-                "metrics": {m: _mean([r.metrics[m] for r in reports]) for m in metrics},
-                "sd": {m: float(np.std([r.metrics[m] for r in reports], ddof=1)) for m in metrics}
-                if len(group) > 1
-                else None,
+                **_measured(group, metrics),
                 "published": recipe.published.of(backbone, column),
                 "seconds_per_epoch": pace[backbone, column],
                 "epoch_times_base": None if not base else round(pace[backbone, column] / base, 2),
@@ -205,34 +143,54 @@ def _results(recipe: PairRecipe, done: Sequence[Pair], popular: Report, errors: 
         "cases": len(popular),
         "popularity": {m: popular.metrics[m] for m in metrics},
         "rows": rows,
-        "comparisons": _comparisons(recipe, groups),
+        "recommenders": [
+            {"label": label, **_measured(group, metrics), "published": recipe.published.recommenders.get(label, {})}
+            for label, group in alone.items()
+        ],
+        "comparisons": _comparisons(recipe, groups, alone),
         "errors": errors,
     }
 
 
-def _comparisons(recipe: PairRecipe, groups: dict[tuple[str, str], list[Pair]]) -> list[dict[str, Any]]:
-    """Each pair with those of its backbone that ``against`` names; Holm over all of them together."""
-    metric, found = recipe.evaluation.metric, []
+def _measured(group: Sequence[Judged], metrics: Sequence[str]) -> dict[str, Any]:
+    """Means over seeds, and standard deviations where there are several."""
+    found = {m: [one.report().metrics[m] for one in group] for m in metrics}
+    return {
+        "seeds": [one.seed for one in group],
+        "metrics": {m: _mean(values) for m, values in found.items()},
+        "sd": {m: float(np.std(values, ddof=1)) for m, values in found.items()} if len(group) > 1 else None,
+    }
+
+
+def _comparisons(
+    recipe: PairRecipe, groups: Mapping[tuple[str, str], Sequence[Pair]], alone: Mapping[str, Sequence[Alone]]
+) -> list[dict[str, Any]]:
+    """Each pair with those of its backbone that ``against`` names, and with them each recommender; Holm over all."""
+    metric, against = recipe.evaluation.metric, recipe.evaluation.against
+    compared: list[tuple[str, str, str, Floats]] = []
     values = {key: by_user([pair.report() for pair in group], metric) for key, group in groups.items()}
-    for against in recipe.evaluation.against:
+    for place, other in enumerate(against):
         for backbone, column in groups:
-            mirrored = column in recipe.evaluation.against[: recipe.evaluation.against.index(against)]
-            if column == against or mirrored or (backbone, against) not in groups:
-                continue
-            difference = values[backbone, column] - values[backbone, against]
-            interval, p, _ = paired_test(difference)
-            found.append(
-                {
-                    "backbone": backbone,
-                    "a": column,
-                    "b": against,
-                    "metric": metric,
-                    "difference": float(difference.mean()),
-                    "ci": interval,
-                    "p": p,
-                    "users": len(difference),
-                }
-            )
+            if column not in against[: place + 1] and (backbone, other) in groups:  # each two once
+                compared.append((backbone, column, other, values[backbone, column] - values[backbone, other]))
+    for label, group in alone.items():
+        own = by_user([one.report() for one in group], metric)
+        compared += [(b, c, label, values[b, c] - own) for b, c in groups if c in against]
+    found = []
+    for backbone, a, b, difference in compared:
+        interval, p, _ = paired_test(difference)
+        found.append(
+            {
+                "backbone": backbone,
+                "a": a,
+                "b": b,
+                "metric": metric,
+                "difference": float(difference.mean()),
+                "ci": interval,
+                "p": p,
+                "users": len(difference),
+            }
+        )
     for each, corrected in zip(found, holm([each["p"] for each in found]), strict=True):
         each["p_holm"] = float(corrected)
     return found

@@ -1,0 +1,161 @@
+"""What a reranking recipe fits and judges with one seed: a backbone with an augmentation, or a recommender on its own.
+
+Each is a folder of its own, finished once ``pair.json`` stands in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqlore.data import Split
+from seqlore.evaluation import Report, evaluate
+from seqlore.evaluation.candidates import SampledCases
+from seqlore.experiment.journal import write_json
+from seqlore.experiment.pairs import Backbone, Column, PairRecipe, Whole
+from seqlore.experiment.screen import Screen
+from seqlore.experiment.trial import fit
+from seqlore.rerank.candidates import CandidateSource
+from seqlore.rerank.ranker import NetReranker
+from seqlore.version import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged(ABC):
+    """One seed of a row of the table."""
+
+    recipe: PairRecipe
+    seed: int
+    split: Split
+    root: Path
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Of the row."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """Of this seed."""
+
+    @abstractmethod
+    def model(self) -> Any:
+        """Unfitted."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Registered name of the model."""
+
+    @property
+    def digest(self) -> str:
+        """Of everything on which the result depends."""
+        parts = {
+            "seqlore": __version__,
+            "dataset": self.split.dataset.hash,
+            "split": self.split.how,
+            "candidates": self.recipe.candidates.model_dump(mode="json"),
+            "at": self.recipe.evaluation.at,
+            "model": self.kind,
+            "settings": self.model().config.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def record(self) -> dict[str, Any] | None:
+        """What a finished run of these settings found."""
+        path = self.folder / "pair.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found if found and found["digest"] == self.digest else None
+
+    def run(self, source: CandidateSource, cases: SampledCases, screen: Screen, base: Judged | None = None) -> None:
+        """Fit, judge, keep. An unfinished fit of the same settings goes on where it was."""
+        unfinished = self.folder / f"unfinished-{self.digest}"
+        if self.folder.is_dir() and not unfinished.is_dir():
+            shutil.rmtree(self.folder)  # of other settings
+        unfinished.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {"progress": screen.epoch, "log": self.folder / "log.jsonl"}
+        options["checkpoint"] = unfinished / "net"
+        started = time.perf_counter()
+        model = self.fitted(source, base, options)
+        seconds = time.perf_counter() - started
+        report = evaluate(model, self.split, cases=cases, at=self.recipe.evaluation.at, name=self.label, seed=self.seed)
+        report.save(self.folder / "report")
+        model.save(self.folder / "model")
+        known = ("epochs", "best_epoch", "valid", "parameters", "seconds_per_epoch")
+        about = {key: model.about[key] for key in known if key in model.about}
+        shutil.rmtree(unfinished)
+        record = {"digest": self.digest, "label": self.label, "seed": self.seed, "fit_seconds": seconds, **about}
+        write_json(self.folder / "pair.json", {**record, "metrics": report.metrics})
+
+    @abstractmethod
+    def fitted(self, source: CandidateSource, base: Judged | None, options: dict[str, Any]) -> Any:
+        """The model, fitted; ``base``: the backbone without augmentation, where it is another row."""
+
+    def report(self) -> Report:
+        """Of a finished run."""
+        return Report.load(self.folder / "report")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Judged):
+    """A backbone with an augmentation."""
+
+    backbone: Backbone
+    column: Column
+
+    @property
+    def label(self) -> str:
+        return f"{self.backbone.label} · {self.column.label}"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "pairs" / _slug(f"{self.backbone.label}--{self.column.label}--{self.seed}")
+
+    @property
+    def kind(self) -> str:
+        return self.backbone.model
+
+    def model(self) -> Any:
+        return self.recipe.model(self.backbone, self.column, self.seed)
+
+    def fitted(self, source: CandidateSource, base: Judged | None, options: dict[str, Any]) -> Any:
+        if base is not None and base.record() is not None:
+            options = {**options, "base": NetReranker.load(base.folder / "model")}
+        return self.model().fit(self.split, source, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone(Judged):
+    """A recommender that needs no backbone: Table 5 of Zhang et al. (2025)."""
+
+    row: Whole
+
+    @property
+    def label(self) -> str:
+        return self.row.label
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "recommenders" / _slug(f"{self.label}--{self.seed}")
+
+    @property
+    def kind(self) -> str:
+        return self.row.model
+
+    def model(self) -> Any:
+        return self.recipe.recommender(self.row, self.seed)
+
+    def fitted(self, source: CandidateSource, base: Judged | None, options: dict[str, Any]) -> Any:
+        return fit(self.model(), self.split, **options)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", name)

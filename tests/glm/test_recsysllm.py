@@ -14,6 +14,7 @@ from seqlore.data import Dataset, Sequences, Split, leave_one_out
 from seqlore.errors import ConfigError
 from seqlore.glm.model import blank_sight
 from seqlore.glm.recsysllm import RecSysLLM
+from seqlore.glm.training import BlankNet
 from seqlore.glm.tree import questions
 from seqlore.recommender import load
 from toys import make_dataset
@@ -92,6 +93,28 @@ def test_beams_and_exact_scores_are_the_probabilities_of_titles(split: Split, po
     for e, value in expected.items():
         assert float(scores[index[e]]) == pytest.approx(value, abs=1e-4)
     assert float(scores[index["z"]]) == -np.inf
+
+
+def test_shares_of_what_may_follow_are_learned_and_searched_alike(split: Split):
+    model = fitted(split, normalise="children", epochs=2)
+    history = ask(split, "ab", "", "dcz")
+    scores = model.log_likelihoods(history)
+    assert scores.exp().sum(1).tolist() == pytest.approx([1.0] * 3, abs=1e-4), "all that may be written is a title"
+    lists = model.rank(history.take([0, 2]), 5, exclude_seen=False)
+    expected = scores[[0, 2]].gather(1, torch.from_numpy(lists.items.astype(np.int64)))
+    np.testing.assert_allclose(lists.scores, expected.numpy(), atol=1e-4)
+    # What is learned is minus that, title by title; its last token's share may be 1, and it counts among the tokens.
+    blanked = model._histories.cases(split.test)
+    held = split.test.take(model._histories.named[split.test.targets])
+    told = held.take(model._histories.fitted(held.histories).lengths > 0)
+    net = BlankNet(model._glm.requires_grad_(True), model._trie)
+    each = model.log_likelihoods(told.histories)[torch.arange(len(told)), torch.from_numpy(told.targets).long()]
+    counts = torch.from_numpy(split.counts())
+    twins = [int(i) for i in split.catalog.index(["c", "e"])]
+    for row, target in enumerate(told.targets.tolist()):
+        if target in twins:  # a title's probability, without the share of its items
+            each[row] -= ((counts[target] + 1) / (counts[twins].sum() + 2)).log()
+    assert net.log_likelihood(blanked) == pytest.approx(float(each.sum()) / len(blanked.targets), abs=1e-4)
 
 
 def test_exact_decoding_lists_what_beams_list(split: Split, model: RecSysLLM):

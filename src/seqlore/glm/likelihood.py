@@ -16,6 +16,7 @@ from torch import Tensor
 
 from seqlore.glm.positions import Automaton, State
 from seqlore.glm.tree import BlankTree, Question
+from seqlore.language.decoding import Normalise
 from seqlore.language.trie import Trie
 
 #: Titles that are read as one row, and questions that are read together against all of a catalogue.
@@ -31,11 +32,12 @@ def item_scores(
     *,
     size: int,
     candidates: NDArray[np.integer] | None = None,
+    normalise: Normalise = "vocabulary",
 ) -> Tensor:
     """log P(title, end mark) + log of the item's share of its title: float32 [n, size], −∞ for what is not asked for.
 
     Args: trie, automaton: on the body's device. size: of the catalogue. candidates: dense indices, [c] for all or
-        [n, c] for each, 0 pads; None = all items of the trie.
+        [n, c] for each, 0 pads; None = all items of the trie. normalise: as in a search.
     """
     out = torch.full((len(asked), size), -torch.inf, device=body.device)
     each = candidates is not None and candidates.ndim == 2
@@ -46,9 +48,10 @@ def item_scores(
         leaves = leaf[items].unique()
         leaves = leaves[rank[leaves].argsort()]
         tree = BlankTree(body, asked[rows], automaton)
-        first = tree.root()[:, 0].float().log_softmax(1)  # [n, V]
+        root = tree.root()[:, 0].float()  # [n, V]
+        first = root - _total(root[:, None], trie, leaves.new_zeros(1), normalise)
         for part in leaves.split(TITLES):
-            scores = _leaf_scores(tree, trie, automaton, part, first)
+            scores = _leaf_scores(tree, trie, automaton, part, first, normalise)
             row, at = trie.items_at(part)
             out[rows, trie.items[at]] = scores[:, row] + trie.log_share[at]
     if candidates is not None:  # a title that several items bear brings them all
@@ -64,7 +67,21 @@ def _present(candidates: NDArray[np.integer], leaf: Tensor) -> Tensor:
     return items[leaf[items] >= 0]
 
 
-def _leaf_scores(tree: BlankTree, trie: Trie, automaton: Automaton, leaves: Tensor, first: Tensor) -> Tensor:
+def _total(logits: Tensor, trie: Trie, nodes: Tensor, normalise: Normalise) -> Tensor:
+    """[…, nodes]: log of what the probabilities at each node are divided by, from its logits [..., nodes, V]."""
+    if normalise == "vocabulary":
+        return logits.logsumexp(-1)
+    row, _, token = trie.children(nodes)
+    own = logits[..., row, token]
+    where = row.expand_as(own)
+    high = torch.full_like(logits[..., 0], -torch.inf).scatter_reduce(-1, where, own, "amax")
+    total = torch.zeros_like(high).scatter_add(-1, where, (own - high.gather(-1, where)).exp())
+    return high + total.log()
+
+
+def _leaf_scores(
+    tree: BlankTree, trie: Trie, automaton: Automaton, leaves: Tensor, first: Tensor, normalise: Normalise
+) -> Tensor:
     """log P [n, leaves] of the ways to ``leaves``, behind a tree of which only the root was read."""
     levels = [leaves]  # all nodes above the leaves, from the leaves to the children of the root
     while len(up := trie.parents(levels[-1][levels[-1] > 0])):
@@ -83,7 +100,7 @@ def _leaf_scores(tree: BlankTree, trie: Trie, automaton: Automaton, leaves: Tens
         place = torch.searchsorted(inner, parent[~top])
         for i, row in enumerate(hidden):  # the logits of one question at a time: they are what takes memory
             below = tree._body.logits(row).float()
-            log_p[i, ~top] = below[place, token[~top]] - below.logsumexp(1)[place]
+            log_p[i, ~top] = below[place, token[~top]] - _total(below, trie, inner, normalise)[place]
     total = log_p
     for start, stop in zip(trie.levels[2:-1], trie.levels[3:], strict=True):
         here = ((nodes >= start) & (nodes < stop)).nonzero().flatten()

@@ -97,7 +97,7 @@ class RecSysLLMConfig(TrainConfig):
     )
     normalise: Normalise = Field(
         default="vocabulary",
-        description="What a token's probability is a share of: all tokens, or those that go on a title.",
+        description="What a title's token is a share of, in training and search: all tokens, or what may follow there.",
     )
     valid_cases: int | None = Field(default=1000, ge=1, description="At most so many validation cases; None = all.")
     learning_rate: float = Field(
@@ -202,7 +202,7 @@ class RecSysLLM(Recommender):
         valid = split.valid if split.valid is not None and len(split.valid) else None
         if valid is not None and config.valid_cases is not None and len(valid) > config.valid_cases:
             valid = valid.take(np.random.default_rng(config.seed).choice(len(valid), config.valid_cases, replace=False))
-        net = BlankNet(body)
+        net = BlankNet(body, self._trie if config.normalise == "children" else None)
         held = None if valid is None else histories.cases(valid)
 
         def validate() -> dict[str, float]:
@@ -278,7 +278,15 @@ class RecSysLLM(Recommender):
     def log_likelihoods(self, histories: Sequences, candidates: NDArray[np.integer] | None = None) -> Tensor:
         """Exact log-probabilities of items as next titles, [n, size]; −∞ outside ``candidates`` ([c] or [n, c])."""
         asked, size = self._histories.questions(histories), self.catalog.size
-        return item_scores(self._glm, asked, self._trie, self._automaton, size=size, candidates=candidates)
+        return item_scores(
+            self._glm,
+            asked,
+            self._trie,
+            self._automaton,
+            size=size,
+            candidates=candidates,
+            normalise=self.config.normalise,
+        )
 
     def _scored(
         self, histories: Sequences, k: int, exclude_seen: bool, candidates: NDArray[np.integer] | None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seqlore.errors import MissingExtraError
 from seqlore.glm.blanks import Batch, Blanked
 from seqlore.glm.model import LORA_TARGETS, blank_sight
+from seqlore.language.trie import Trie
 from seqlore.training.batches import plan
 
 #: Documents that are blanked together.
@@ -33,8 +34,11 @@ class BlankNet(nn.Module):
     ``longest``.
     """
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, trie: Trie | None = None) -> None:
+        """Args: trie: of titles. A token within one is then learned as a share of what may follow there, as it is
+        searched with ``normalise = "children"``; what can only go on in one way asks nothing of the body."""
         super().__init__()
+        self._trie = trie
         self.trained = nn.ParameterList(p for p in body.parameters() if p.requires_grad)
         self._body = [body]  # in a list, where the module tree does not look
         self._place: torch.device | None = None
@@ -51,11 +55,27 @@ class BlankNet(nn.Module):
         """−log p of each target, [M]."""
         if self._place != batch.ids.device:  # what learns was moved by the loop, the rest was not
             self.body.to(batch.ids.device)
+            self._trie = None if self._trie is None else self._trie.to(batch.ids.device)
             self._place = batch.ids.device
         sight = blank_sight(batch.context, batch.ids.shape[1])
         hidden = self.body(batch.ids, batch.inter, batch.intra, sight)  # [B, T, d]
-        logits = self.body.logits(hidden.flatten(0, 1)[batch.at])  # [M, V]
-        return F.cross_entropy(logits.float(), batch.targets, reduction="none")
+        read = hidden.flatten(0, 1)[batch.at]  # [M, d]
+        if self._trie is not None:
+            return self._shares(self._trie, read, batch)
+        return F.cross_entropy(self.body.logits(read).float(), batch.targets, reduction="none")
+
+    def _shares(self, trie: Trie, read: Tensor, batch: Batch) -> Tensor:
+        """−log of the share of what may follow, [M]; of all tokens where a target goes on no title."""
+        node = nodes_of(trie, batch).flatten()[batch.at]
+        onward = torch.where(node >= 0, trie.step(node.clamp_min(0), batch.targets), -1) >= 0
+        several = ~onward | (trie.first_child[node.clamp_min(0) + 1] - trie.first_child[node.clamp_min(0)] > 1)
+        some = several.nonzero().flatten()
+        logits = self.body.logits(read[some]).float()
+        row, _, token = trie.children(node[some].clamp_min(0))
+        allowed = (~onward[some])[:, None].repeat(1, logits.shape[1])
+        allowed[row, token] = True
+        found = F.cross_entropy(logits.masked_fill(~allowed, -torch.inf), batch.targets[some], reduction="none")
+        return torch.zeros(len(read), device=found.device).index_put((some,), found)
 
     def forward(self, batch: Batch) -> Tensor:
         """Mean loss of the targets."""
@@ -68,6 +88,18 @@ class BlankNet(nn.Module):
         for batch in batches([blanked], READ_TOKENS):
             total -= float(self.losses(Batch(*(t.to(device) for t in batch))).double().sum())
         return total / len(blanked.targets)
+
+
+def nodes_of(trie: Trie, batch: Batch) -> Tensor:
+    """int64 [B, T]: the node of ``trie`` that each token of B leads to from the start mark before it, −1 for none."""
+    start = batch.ids.gather(1, batch.context[:, None])  # B begins with one
+    node = torch.full_like(start[:, 0], -1)
+    out = []
+    for token in batch.ids.T:
+        node = torch.where(node >= 0, trie.step(node.clamp_min(0), token), -1)
+        node = torch.where(token == start[:, 0], 0, node)
+        out.append(node)
+    return torch.stack(out, 1)
 
 
 def batches(

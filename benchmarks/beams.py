@@ -69,8 +69,8 @@ class Plain(PreTrainedModel, GenerationMixin):
         self.prompt = width
         return {"input_ids": ids, "attention_mask": mask.long()}
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **given: Any) -> dict[str, Any]:
-        return {"input_ids": input_ids, **{k: given.get(k) for k in ("attention_mask", "past_key_values")}}
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        return {"input_ids": input_ids, **{k: kwargs.get(k) for k in ("attention_mask", "past_key_values")}}
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, past_key_values: DynamicCache, **_: Any

@@ -117,6 +117,7 @@ def plain_way(model: RecSysLLM, histories: Sequences, k: int, beams: int, size: 
                 num_beams=beams,
                 num_return_sequences=k,
                 length_penalty=0.0,
+                renormalize_logits=model.config.normalise == "children",
                 max_new_tokens=max(map(len, title)),
                 prefix_allowed_tokens_fn=lambda _, ids: allowed.get(tuple(ids[wrapped.prompt :].tolist()), [marks.end]),
             )
@@ -140,6 +141,7 @@ def our_way(model: RecSysLLM, histories: Sequences, k: int, beams: int, seen: bo
             beams=beams,
             seen=histories if seen else None,
             grow=lambda body, asked: BlankTree(body, asked, model._automaton),
+            normalise=model.config.normalise,
             outlook=model._outlook,
         ).lists.items
 

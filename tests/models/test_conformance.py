@@ -108,7 +108,7 @@ SETTINGS["RecSysLLM"] = {
     "learning_rate": 0.006,
     "warmup_steps": 30,
     "batch_tokens": 256,
-    "epochs": 9,
+    "epochs": 12,
 }
 #: Models that need a language model get a tiny one from a fixture; the setting that names it.
 BODIED = {"ReLRec": "backbone", "E4SRec": "backbone", "LLMSeqPrompt": "base_model"}

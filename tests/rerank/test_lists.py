@@ -68,6 +68,16 @@ def test_a_pool_brings_the_same_targets_back_with_other_candidates(split: Split)
     assert first.candidates.tolist() != third.candidates.tolist()
 
 
+def test_the_phase_before_has_draws_of_its_own(split: Split):
+    lists = ListData(split, Uniform(9).fitted(split), pool=2)
+    before = lists.pretraining()
+    of = [phase.training(epoch) for phase in (lists, before) for epoch in (1, 2)]
+    assert len({tuple(each.targets.tolist()) for each in of}) == 4
+    assert len({tuple(each.candidates[:, 0].tolist()) for each in of if each.candidates is not None}) == 4
+    assert before.valid is lists.valid
+    assert lists.pretraining().cases(2).targets.tolist() == before.cases(4).targets.tolist()
+
+
 def test_settings_of_the_lists(split: Split):
     source = Uniform(5).fitted(split)
     assert len(ListData(split, source, targets=3).cases(1)) == 3 * len(split.train)

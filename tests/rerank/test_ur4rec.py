@@ -282,13 +282,15 @@ def test_no_sample_of_any_phase_knows_its_target(
     )
     model.fit(shop, Uniform(9))
     lists = model.lists(shop, Uniform(9))
-    samples = {(int(u), int(n)) for e in (1, 2) for u, n in zip(*of(lists.cases(e).histories), strict=True)}
+    asked = [lists.cases(1), lists.cases(2)]
+    asked += [lists.pretraining().cases(epoch) for epoch in range(1, SMALL["pretraining"]["epochs"] + 1)]
+    samples = {(int(u), int(n)) for cases in asked for u, n in zip(*of(cases.histories), strict=True)}
     assert samples <= {(user, known) for user, known, _ in checked}, "every sample was looked at"
     for user, known, key in checked:
         assert key >= 0, "and has a text"
         assert key // LIMIT == user
         assert key % LIMIT <= known
-    points = gathering.text_points(lists, None)
+    points = gathering.text_points(lists, None, pretraining=True)
     titles = shop.catalog.titles
     expected = {tuple(titles[i - 1] for i in point[-5:]) for point in points}
     assert set(told) == expected, "texts are written from what came before, and from nothing else"

@@ -84,8 +84,9 @@ class Augmentation(nn.Module):
     def gather(self, lists: ListData) -> None:
         """Bring together what is still missing of the knowledge: texts, their vectors.
 
-        Training asks ``lists.cases(epoch)`` in each epoch; ``lists.split`` has the valid and test cases. A text about
-        the user behind a case may be written from ``case.histories`` only.
+        Training asks ``lists.cases(epoch)`` in each epoch, a phase before it those of ``lists.pretraining()``;
+        ``lists.split`` has the valid and test cases. A text about the user behind a case may be written from
+        ``case.histories`` only.
         """
 
     def build(self, size: int, item_width: int) -> None:

@@ -76,20 +76,25 @@ class KnowledgeSettings(Config):
     )
 
 
-def gather_knowledge(lists: ListData, settings: KnowledgeSettings) -> tuple[Knowledge, Sequences]:
+def gather_knowledge(
+    lists: ListData, settings: KnowledgeSettings, *, pretraining: bool = False
+) -> tuple[Knowledge, Sequences]:
     """Preferences and items' knowledge, and the histories that the preferences were written from.
+
+    Args: pretraining: a phase before asks ``lists.pretraining()``.
 
     Raises: DataError: no item has any text.
     """
-    points = text_points(lists, settings.every)
+    points = text_points(lists, settings.every, pretraining=pretraining)
     return Knowledge(preference_vectors(lists.split, points, settings), item_vectors(lists.split, settings)), points
 
 
-def text_points(lists: ListData, every: int | None) -> Sequences:
+def text_points(lists: ListData, every: int | None, *, pretraining: bool = False) -> Sequences:
     """The histories from which preference texts are written, each once: what came before targets, and not more."""
     split = lists.split
     if every is None and lists.pool is not None:
-        parts = [lists.cases(epoch).histories for epoch in range(1, lists.pool + 1)]
+        phases = (lists.pretraining(), lists) if pretraining else (lists,)
+        parts = [phase.cases(epoch).histories for phase in phases for epoch in range(1, lists.pool + 1)]
     else:
         parts = [prefixes(split.train, lists.first - 1, every or STEP)]
     held_out = (lists.valid, split.test)

@@ -7,8 +7,9 @@ DLCM and SetRank, and of PRM's.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -79,6 +80,9 @@ class ListData:
     that many draws of targets, so that texts which end at a target are needed for so many targets a user only.
     """
 
+    #: Streams of chance: targets, candidates, order of the batches.
+    _streams = (0, 1, 4)
+
     def __init__(
         self,
         split: Split,
@@ -102,15 +106,24 @@ class ListData:
                 cases = cases.take(np.sort(chosen))
             self.valid = source.asked(cases, (seed, 3))
 
+    def pretraining(self) -> Self:
+        """The lists of a phase before: other targets, candidates and order, so that what it learned of its targets is
+        not what the next phase judges it by."""
+        other = copy.copy(self)
+        other._streams = (5, 6, 7)
+        return other
+
     def cases(self, epoch: int) -> Cases:
         """What an epoch (from 1) asks: training histories, cut before their targets."""
         draw = epoch if self.pool is None else (epoch - 1) % self.pool + 1
-        return draw_targets(self.split.train, self.targets, self.first, (self.seed, 0, draw))
+        return draw_targets(self.split.train, self.targets, self.first, (self.seed, self._streams[0], draw))
 
     def training(self, epoch: int) -> SampledCases:
         """The lists of an epoch. A list may lack its target, and is not learned from then."""
         cases = self.cases(epoch)
-        return with_candidates(cases, self.source.training(cases, (self.seed, 1, epoch)), self.source.rule)
+        return with_candidates(
+            cases, self.source.training(cases, (self.seed, self._streams[1], epoch)), self.source.rule
+        )
 
     def batches(self, epoch: int, shard: tuple[int, int] = (0, 1), *, size: int, length: int) -> Iterator[ListBatch]:
         """Shuffled batches of ``size`` lists with histories of like length, cut to ``length`` events.
@@ -120,7 +133,7 @@ class ListData:
         lists = self.training(epoch)
         assert lists.candidates is not None
         kept = np.flatnonzero((lists.candidates == lists.targets[:, None]).any(1))
-        rng = np.random.default_rng((self.seed, 4, epoch))
+        rng = np.random.default_rng((self.seed, self._streams[2], epoch))
         reads = np.minimum(lists.histories.lengths[kept], length)
         order = kept[np.lexsort((rng.random(len(kept)), reads))]
         batches = [order[start : start + size] for start in range(0, len(order), size)]

@@ -52,7 +52,9 @@ class RankerConfig(RankedConfig):
         default=None, ge=2, description="Earliest position of a target; None = the split's, or 2."
     )
     target_pool: int | None = Field(
-        default=None, ge=1, description="Epochs go round so many draws of targets; None = new targets each epoch."
+        default=None,
+        ge=1,
+        description="Epochs go round so many draws of targets, a phase; None = new targets each epoch.",
     )
     valid_cases: int | None = Field(
         default=None, ge=1, description="At most so many validation cases an epoch; None = all."

@@ -113,7 +113,7 @@ class UR4Rec(Augmentation):
     def gather(self, lists: ListData) -> None:
         c = self.config
         if c.z != "ids" and self.knowledge is None:
-            self.knowledge, points = gather_knowledge(lists, c.knowledge)
+            self.knowledge, points = gather_knowledge(lists, c.knowledge, pretraining=c.pretrain)
             if c.z == "permuted":
                 self.knowledge = self.knowledge.permuted(points, c.history, c.z_seed)
 
@@ -156,9 +156,10 @@ class UR4Rec(Augmentation):
         if c.pretrain:
             self._slow_down(1.0)
             self.match.requires_grad_(True)
+            drawn = lists.pretraining()
 
             def batches(epoch: int, shard: tuple[int, int]) -> Iterator[ListBatch]:
-                return lists.batches(epoch, shard, size=phase.batch_size, length=c.history)
+                return drawn.batches(epoch, shard, size=phase.batch_size, length=c.history)
 
             net = Pretraining(self, items)
             rows = train(

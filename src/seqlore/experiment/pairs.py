@@ -131,6 +131,8 @@ class PairRecipe(Config):
     #: Settings of every backbone; of the texts of every augmentation that has some.
     settings: dict[str, Any] = Field(default_factory=dict)
     knowledge: dict[str, Any] = Field(default_factory=dict)
+    #: ``[defaults.CLASS]``: settings of every augmentation of that name; a backbone's stand over them, the row's over all.
+    defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
     backbones: tuple[Backbone, ...] = Field(min_length=1)
     augmentations: tuple[Column, ...] = Field(min_length=1)
     recommenders: tuple[Whole, ...] = ()
@@ -144,6 +146,10 @@ class PairRecipe(Config):
         ):
             if len(set(labels)) < len(labels):
                 raise ValueError(f"two {what} have one label: give each its own")
+        names = {each.name for each in self.augmentations}
+        for name in self.defaults:
+            if name not in names:
+                raise ValueError(f"defaults.{name}: no row has this augmentation{nearest(name, names)}")
         known = [each.label for each in self.augmentations]
         for label in self.evaluation.against:
             if label not in known:
@@ -183,7 +189,9 @@ class PairRecipe(Config):
         """An unfitted pair. Raises: ConfigError: no such class or setting; names the nearest."""
         augmentation = augmentation_class(column.name)
         told = {"knowledge": self.knowledge} if "knowledge" in augmentation.Config.model_fields else {}
-        own = merged(told, backbone.augmentations.get(column.name, {}), column.settings)
+        own = merged(
+            told, self.defaults.get(column.name, {}), backbone.augmentations.get(column.name, {}), column.settings
+        )
         settings = {**merged(self.settings, backbone.settings), "seed": seed}
         cls = reranker_class(backbone.model)
         settings["augmentation"] = {

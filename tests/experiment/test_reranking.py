@@ -27,12 +27,13 @@ def recipe(folder: Path, encoder: Path) -> dict[str, Any]:
         "evaluation": {"against": ["base", "UR4Rec"], "at": [1, 10]},
         "settings": {"epochs": 1, "embedding_size": 8, "target_pool": 1, "warmup_steps": 0},
         "knowledge": {"store": str(folder / "l"), "vectors": str(folder / "v"), "encoder": str(encoder)},
+        "defaults": {"UR4Rec": {"body": "random", "size": 8, "proxies": 5, "pretrain": True}},
         "backbones": [
             {"model": "PRM"},
             {"model": "SASRecReranker", "label": "SASRec", "augmentations": {"UR4Rec": {"proxies": 3}}},
         ],
         "augmentations": [
-            {"label": "UR4Rec", "name": "UR4Rec", "settings": {"body": "random", "size": 8, "pretrain": False}},
+            {"label": "UR4Rec", "name": "UR4Rec", "settings": {"pretrain": False}},
             {"label": "base", "name": "NoAugmentation"},
             {"label": "KAR", "name": "KAR", "backbones": ["PRM"]},
         ],
@@ -95,7 +96,8 @@ def test_comparisons_are_made_once_and_corrected_together(done: tuple[PairRecipe
 def test_settings_go_from_the_whole_to_the_pair(done: tuple[PairRecipe, Path, dict[str, Any]]):
     _, folder, _ = done
     told = {label: model_of(folder, label).config for label in ("PRM · UR4Rec", "SASRec · UR4Rec")}
-    assert [c.augmentation.parsed().proxies for c in told.values()] == [8, 3]
+    given = [c.augmentation.parsed() for c in told.values()]
+    assert [(each.size, each.proxies, each.pretrain) for each in given] == [(8, 5, False), (8, 3, False)]
     assert {c.embedding_size for c in told.values()} == {8}
     assert merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}) == {"a": {"b": 3, "c": 2}, "d": 4}
 
@@ -129,6 +131,7 @@ def test_mistakes_are_named(tmp_path: Path, tiny_encoder: Path):
         ({"backbones": [{"model": "PRM"}, {"model": "PRM"}]}, "one label"),
         ({"split": {"ties": ["file", "shuffled"]}}, "one tie rule"),
         ({"evaluation": {"metric": "ndcg@7"}}, "not among at"),
+        ({"defaults": {"UR4Rek": {}}}, "did you mean 'UR4Rec'"),
         ({"backbone": []}, "did you mean 'backbones'"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -28,7 +28,7 @@ class PretrainingConfig(TrainConfig):
     """Settings of phase 1. It takes exactly ``epochs`` epochs."""
 
     learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of AdamW.")
-    epochs: int = Field(default=5, ge=1, description="Epochs, of one sample a target.")
+    epochs: int = Field(default=30, ge=1, description="Epochs, of one sample a target.")
     batch_size: int = Field(default=32, ge=1, description="Samples in a batch.")
     negatives: int = Field(default=10, ge=1, description="M, negatives of each sample.")
     temperature: float = Field(default=0.1, gt=0, description="τ of InfoNCE.")

@@ -131,7 +131,7 @@ class PairRecipe(Config):
     #: Settings of every backbone; of the texts of every augmentation that has some.
     settings: dict[str, Any] = Field(default_factory=dict)
     knowledge: dict[str, Any] = Field(default_factory=dict)
-    #: ``[defaults.CLASS]``: settings of every augmentation of that name; a backbone's stand over them, the row's over all.
+    #: ``[defaults.CLASS]``: settings of all augmentations of that name; a backbone's stand over them, a row's over all.
     defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
     backbones: tuple[Backbone, ...] = Field(min_length=1)
     augmentations: tuple[Column, ...] = Field(min_length=1)

@@ -68,8 +68,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         part = body[begin:]
         part = part[: shelf.cuts.pop(0)] if shelf.cuts else part
+        shelf.sent += len(part)  # before the bytes leave: the reader may be done before this thread runs again
         self.wfile.write(part)
-        shelf.sent += len(part)
         return None
 
     def log_message(self, *_: object) -> None:

@@ -191,6 +191,23 @@ def test_a_batch_joins_users_their_labels_and_random_items(fitted: ReLRec, split
     assert len(items) > 2
 
 
+def test_a_share_of_the_labels_weighs_as_much_as_all(split: Split, settings: dict):
+    v, n = 259, 7
+    make = ReLRec(**{**settings, "label_share": 0.5, "epochs": 1}).fit(split).batches(split)
+    told = set()
+    for epoch in range(1, 30):
+        for sequences, _, labels, shares in make(epoch, (0, 1)):
+            half = max(1, round(len(sequences) / 2))
+            ids = [int(row[row >= v][0]) - v for row in labels]
+            users = [i - n for i in ids if i >= n]
+            assert sum(i < n for i in ids) == half
+            assert len(set(users)) == len(users) <= half
+            assert {*users} <= {*(sequences[:, 1] - v - n).tolist()}
+            assert shares.sum().item() == pytest.approx(0.3 + 0.9 * bool(users), rel=1e-5)
+            told |= {*users}
+    assert len(told) == 9, "every user with a label has a turn"
+
+
 def test_batches_depend_on_seed_and_epoch_alone_and_are_dealt_out(fitted: ReLRec, split: Split):
     make = fitted.batches(split)
     one, again, later = (list(make(e, (0, 1))) for e in (1, 1, 2))

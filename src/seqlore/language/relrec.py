@@ -70,6 +70,9 @@ class ReLRecConfig(FrozenConfig):
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the id vectors that go into the body.")
     label_tokens: int = Field(default=64, ge=2, description="Most tokens of a label; a longer one is cut.")
+    label_share: float = Field(
+        default=1.0, gt=0, le=1, description="Share of a batch's labels that are reconstructed, drawn anew each time."
+    )
     names: Literal["this item", "iid", "keep"] = Field(
         default="this item", description="What becomes of item names in labels; see seqlore.language.label_rows."
     )
@@ -154,7 +157,11 @@ class ReLRec(FrozenRecommender):
         return self.config.users != "none"
 
     def batches(self, split: Split) -> Callable[[int, tuple[int, int]], Iterator[Any]]:
-        """Each batch: sequences of like length, their users' labels, and as many labels of random items."""
+        """Each batch: sequences of like length, their users' labels, and as many labels of random items.
+
+        Not in the paper: ``label_share`` below 1 reconstructs that share of them, at that share of their cost. A mean
+        over rows drawn at random is the mean over all, give or take noise, so α, β and γ keep their meaning.
+        """
         c, tokens = self.config, self.net.tokens
         learn = windows(split.train, c.max_length + 1)
         learn = learn.take(learn.lengths >= (1 if c.first_item and c.users != "none" else 2))
@@ -173,6 +180,8 @@ class ReLRec(FrozenRecommender):
                 blocks = []
                 for kind, each in rows.items():
                     drawn = part.users if kind == "user" else rng.choice(each.known, len(part))
+                    if c.label_share < 1:
+                        drawn = rng.choice(drawn, max(1, round(c.label_share * len(part))), replace=False)
                     said, share = each.batch(drawn, rng)
                     blocks += [(t, weights[kind] * w) for t, w in zip(said, share, strict=True)]
                 if number % world != rank:

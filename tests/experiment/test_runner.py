@@ -274,6 +274,33 @@ def test_fitted_on_validation_too_for_as_many_epochs_as_it_found_best(shop: Path
     assert model_folder(tmp_path).joinpath("config.json").stat().st_mtime_ns == written, "not fitted a third time"
 
 
+def test_what_validation_stopped_once_is_not_fitted_to_that_end_again(shop: Path, tmp_path: Path) -> None:
+    both = [
+        {"model": "SASRec", "label": "stopped", "settings": NET},
+        {"model": "SASRec", "label": "told all", "fit_on": "train+valid", "settings": NET},
+        {"model": "SASRec", "label": "another", "fit_on": "train+valid", "settings": NET | {"dropout": 0.1}},
+    ]
+    settings = {"dataset": {"path": str(shop)}, "evaluation": {"at": [10]}, "models": both[1:]}
+    alone = run(Recipe.parse(settings, "test"), out=tmp_path / "alone").board
+    shared = run(Recipe.parse(settings | {"models": both}, "test"), out=tmp_path / "shared").board
+    by_label = [{row["label"]: row for row in board["rows"]} for board in (alone, shared)]
+    for label, log in (("told all", "logs/stopped--file--0.jsonl"), ("another", "logs/another--file--0.jsonl")):
+        (one,), (other,) = (rows[label]["runs"] for rows in by_label)
+        assert other["log"] == log
+        assert (one["best_epoch"], one["epochs"]) == (other["best_epoch"], other["epochs"])
+        models = [sl.load(tmp_path / name / r["model_folder"]) for name, r in (("alone", one), ("shared", other))]
+        for a, b in zip(*(model.net.parameters() for model in models), strict=True):
+            assert a.equal(b)
+        assert by_label[0][label]["valid"] == by_label[1][label]["valid"]
+    assert by_label[1]["told all"]["fit_seconds"] > by_label[1]["stopped"]["fit_seconds"], "of both fits"
+
+    again = run(
+        Recipe.parse(settings | {"models": both}, "test"), out=tmp_path / "shared", resume=False, only=["told all"]
+    )
+    told = next(row for row in again.board["rows"] if row["label"] == "told all")
+    assert told["runs"][0]["log"] == "logs/told-all--file--0.jsonl", "without resume nothing earlier is relied on"
+
+
 def test_a_dataset_that_is_not_there(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no folder .*absent; make it with `seqlore data import`"):
         run(recipe, out=tmp_path, set=[f"dataset.path={tmp_path / 'absent'}"])

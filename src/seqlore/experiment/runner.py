@@ -123,13 +123,15 @@ def _carry_out(
     if done:
         screen.say(f"{len(done)} of {len(trials)} trials are finished already")
     _embed([trial for trial, _ in todo], journal, screen)
+    # What validation stopped once, in another row or under an earlier recipe, need not be fitted to the same end again.
+    stopped = {record["fitted"]: record for record in earlier.values() if resume}
     for trial, record in todo:
         label, ties, seed = trial.key
         name = f"{label} · ties {ties}" + (f" · seed {seed}" if trial.entry.random else "")
         screen.begin(name)
         journal.write("begin", label=label, ties=ties, seed=seed)
         try:
-            record = trial.run(record, screen.epoch)
+            record = trial.run(record, screen.epoch, stopped.get(trial.stopped))
         except Exception as error:  # whatever one model does, the others go on
             done[trial.key] = {"error": _sentence(error)}
             trace = traceback.format_exc()
@@ -138,6 +140,8 @@ def _carry_out(
             continue
         journal.write("trial", **record)
         done[trial.key] = record
+        stopped = {k: r for k, r in stopped.items() if r["model_folder"] != record["model_folder"]}  # overwritten
+        stopped[record["fitted"]] = record
         metric = trial.evaluation.metric
         screen.end(f"{name}: {metric} {record['metrics'][metric]:.4f}, fitted in {record['fit_seconds']:.1f} s")
     return [(trial, done[trial.key]) for trial in trials if trial.key in done]

@@ -101,6 +101,14 @@ class Trial:
     @property
     def fitted(self) -> str:
         """Digest of everything on which the fitted model depends."""
+        return self._fitted(self.entry.fit_on)
+
+    @property
+    def stopped(self) -> str:
+        """The same of the fit that validation stops: of two fits the first, where the second is on its cases too."""
+        return self._fitted("train")
+
+    def _fitted(self, fit_on: str) -> str:
         entry = self.entry
         return _digest(
             seqlore=__version__,
@@ -108,7 +116,7 @@ class Trial:
             split=self.split.how,
             model=entry.model,
             settings=entry.config.model_dump(mode="json"),
-            fit_on=entry.fit_on,
+            fit_on=fit_on,
             seed=self.seed,
         )
 
@@ -129,16 +137,23 @@ class Trial:
         kept = (self.folder / record["model_folder"] / "config.json").is_file()
         return record["fitted"] == self.fitted and self.entry.fit_on == "train" and kept
 
-    def run(self, earlier: dict[str, Any] | None = None, progress: EpochProgress | None = None) -> dict[str, Any]:
-        """Fit (or load the model of ``earlier``), judge, keep; returns the record that the leaderboard is made from."""
+    def run(
+        self,
+        earlier: dict[str, Any] | None = None,
+        progress: EpochProgress | None = None,
+        stopped: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Fit, judge, keep; returns the record that the leaderboard is made from.
+
+        Args: earlier: record whose model is judged anew instead. stopped: record of a trial whose model is that of
+            ``self.stopped``, so that a row of "train+valid" has only its second fit to do.
+        """
         gc.collect()  # so that what an earlier model left behind is not counted here
         with PeakMemory() as memory:
             if earlier is None:
-                model, record = self._fit(progress)
+                model, record = self._fit(progress, stopped)
             else:
-                names = ("model_folder", "log", "epochs", "best_epoch", "parameters", "fit_seconds", "peak_memory_mb")
-                model, record = load(self.folder / earlier["model_folder"]), {name: earlier[name] for name in names}
-                record["valid"] = self._judge_valid(model)
+                model, record = self._loaded(earlier)
             started = time.perf_counter()
             report = self._judge(model, "test")
             seconds = time.perf_counter() - started
@@ -159,7 +174,27 @@ class Trial:
             "about": report.about,
         }
 
-    def _fit(self, progress: EpochProgress | None) -> tuple[Recommender, dict[str, Any]]:
+    def _loaded(self, record: dict[str, Any]) -> tuple[Recommender, dict[str, Any]]:
+        """The model of a record, and what the record says of its fit; validation cases are judged by today's rules."""
+        names = ("model_folder", "log", "epochs", "best_epoch", "parameters", "fit_seconds", "peak_memory_mb")
+        model = load(self.folder / record["model_folder"])
+        return model, {name: record[name] for name in names} | {"valid": self._judge_valid(model)}
+
+    def _fit(
+        self, progress: EpochProgress | None, stopped: dict[str, Any] | None
+    ) -> tuple[Recommender, dict[str, Any]]:
+        model, record = self._loaded(stopped) if stopped is not None else self._stop(progress)
+        if self.entry.fit_on == "train+valid":
+            started = time.perf_counter()
+            again = self.entry.build(self.seed, **chosen_on_validation(model))
+            model = fit(again, self.split.with_validation(), progress=progress)
+            record["fit_seconds"] += time.perf_counter() - started
+        record["model_folder"] = str(model.save(self.folder / "models" / self.stem).relative_to(self.folder))
+        self.forget()
+        return model, record
+
+    def _stop(self, progress: EpochProgress | None) -> tuple[Recommender, dict[str, Any]]:
+        """The fit that validation can stop."""
         log, checkpoint = self.folder / "logs" / f"{self.stem}.jsonl", self._checkpoint
         if not checkpoint.is_dir():
             log.unlink(missing_ok=True)  # of earlier settings
@@ -167,23 +202,13 @@ class Trial:
         model = fit(self.entry.build(self.seed), self.split, progress=progress, log=log, checkpoint=checkpoint)
         # A run that was killed and taken up again spent the time of its earlier epochs too.
         seconds = max(time.perf_counter() - started, sum(row["seconds"] for row in getattr(model, "history", [])))
-        learned = dict(model.about)  # of the fit that validation could stop
-        valid = self._judge_valid(model)
-        if self.entry.fit_on == "train+valid":
-            started = time.perf_counter()
-            again = self.entry.build(self.seed, **chosen_on_validation(model))
-            model = fit(again, self.split.with_validation(), progress=progress)
-            seconds += time.perf_counter() - started
-        folder = model.save(self.folder / "models" / self.stem)
-        self.forget()
         return model, {
-            "model_folder": str(folder.relative_to(self.folder)),
             "log": str(log.relative_to(self.folder)) if log.is_file() else None,
-            "epochs": learned.get("epochs"),
-            "best_epoch": learned.get("best_epoch"),
-            "parameters": learned.get("parameters"),
+            "epochs": model.about.get("epochs"),
+            "best_epoch": model.about.get("best_epoch"),
+            "parameters": model.about.get("parameters"),
             "fit_seconds": seconds,
-            "valid": valid,
+            "valid": self._judge_valid(model),
         }
 
     @property

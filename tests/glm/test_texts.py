@@ -89,6 +89,43 @@ def test_sentences_do_not_end_within_titles(writer: Writer):
     assert len(sentence_edges(as_plain.ends)) - 1 > 3
 
 
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        (("Soap. ",), ["Soap. "]),
+        (("Soap.\nMint \n\n Oil",), ["Soap.\n", "Mint \n\n", " Oil"]),
+        ((" \n Soap. Mint",), [" \n Soap.", " Mint"]),
+        (("Soap. ", "Mint."), ["Soap. ", "Mint."]),
+        (("", " "), [" "]),
+    ],
+)
+def test_blanks_are_no_sentence(writer: Writer, text: Text, sentences: list[str]):
+    documents, _ = writer.write([text])
+    decode = writer.tokenizer.decode
+    found = [decode(documents.tokens[a:b].tolist()) for a, b in pairwise(sentence_edges(documents.ends))]
+    assert found == sentences
+
+
+def test_a_masked_sentence_of_users_and_histories_has_words(writer: Writer):
+    user: Text = ("User: gender ", Entity("female"), ", age ", Entity("25"), ". ")
+    texts: list[Text] = [
+        (*told, *history_text([SOAP, MINT] * n, blanks=0)) for told in ((), user) for n in (1, 2, 5) if told or n > 1
+    ]
+    documents, _ = writer.write(texts)
+    rng, config, cut = np.random.default_rng(0), MaskConfig(levels=(0, 1, 0)), documents.offsets
+    found = set()
+    for i, (a, b) in enumerate(pairwise(cut)):
+        for _ in range(60):
+            spans, level = sample_blanks(documents.entity[a:b], documents.ends[a:b], rng, config)
+            assert LEVELS[level] == "smask"
+            said = [writer.tokenizer.decode(documents.tokens[a + s : a + e].tolist()) for s, e in spans]
+            assert all(words.strip() for words in said)
+            found |= {(i, words) for words in said}
+    soap, mint = SOAP.text, MINT.text
+    assert {w for i, w in found if i == 0} == {f"Chose {soap}, {mint}, {soap}.", f" Then {mint}."}
+    assert {w for i, w in found if i == 2} == {"User: gender female, age 25. ", f"Chose {soap}, {mint}."}
+
+
 def test_plain_words_in_a_blank_begin_with_a_blank(writer: Writer):
     assert spelled(writer, Example.of(("Stars: ",), ("five",)).text) == ("Stars: five", [" five"])
     assert spelled(writer, Example.of(("Stars:",), (" five",)).text) == ("Stars: five", [" five"])
@@ -102,8 +139,9 @@ def test_a_question_is_its_example_with_nothing_in_the_blanks():
     asked = question(("User.",), [SOAP, MINT])
     assert asked == ("User.", "Chose ", SOAP, ", ", MINT, ", ", Blank(), ".")
     assert asked == Example(("User.", *history_text([SOAP, MINT, SOAP], blanks=1))).question
-    kinds = history_text([SOAP, MINT], ["paid", "searched"])
-    assert kinds == ["Paid ", SOAP, ", searched ", MINT, "."]
+    several = history_text([SOAP, MINT, SOAP, MINT], blanks=1)
+    assert several == ["Chose ", SOAP, ", ", MINT, ", ", SOAP, ". Then ", Blank((MINT,)), "."]
+    assert question((), [SOAP, MINT, SOAP])[-4:] == (SOAP, ". Then ", Blank(), ".")
 
 
 def test_levels_of_blanks(writer: Writer):
@@ -137,16 +175,22 @@ def test_histories_are_fitted_to_what_the_body_reads(writer: Writer):
     around = 2 + len(writer.plain("Chose")[0]) + 2  # [CLS], mask, the verb, a comma and the full stop
     longest = around - 1 + cost[4] + 1 + cost[3] + 1
     told = HistoryWriter(writer, titles, [], rule, longest=longest, max_items=3)
-    histories = Sequences.from_lists([[1, 2, 3, 4], [2], [1, 1, 1, 1, 3]])
+    histories = Sequences.from_lists([[1, 2, 3, 4], [2], [1, 3, 3, 3, 3]])
     fitted = [row.tolist() for row in told.fitted(histories)]
     assert fitted[:2] == [[3, 4], []]
-    assert fitted[2] == [1, 1, 3][-len(fitted[2]) :]
+    assert fitted[2] == [3, 3, 3]
     lengths = [len(q.ids) for q in told.questions(histories)]
     assert max(lengths) == longest
     examples = [row.tolist() for row in told.fitted(histories, np.array([False, True, True]))]
     assert examples[0] == [3, 4]
     assert len(examples[2]) == 4, "the last item is to be written and takes no place"
     assert (told.next_titles(told.fitted(histories, True).take([0, 2]), [1, 1]).a.lengths <= longest).all()
+    for room in range(longest, longest + 3 * cost[3]):  # a sentence more takes room as well
+        many = HistoryWriter(writer, titles, [], rule, longest=room, max_items=9)
+        row = Sequences.from_lists([[3] * 9])
+        assert len(many.questions(row)[0].ids) <= room
+        assert (many.next_titles(many.fitted(row, True), [1]).a.lengths <= room).all()
+        assert (many.next_titles(many.fitted(row), [0]).a.lengths <= room).all()
     with pytest.raises(ConfigError, match="has no room for a title"):
         HistoryWriter(writer, titles, [], rule, longest=around - 1 + cost[4], max_items=3)
 

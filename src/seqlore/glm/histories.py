@@ -3,9 +3,11 @@
 Chu et al. 2023 (arXiv 2308.10837), section "Data Phase": tables are written out, and every attribute's value and every
 item is an entity. The wording is ours::
 
-    User: gender female, age 25. Chose Rose Soap, Mint Oil, [MASK].
+    User: gender female, age 25. Chose Rose Soap, Mint Oil, Argan Balm. Then Lip Shine, [MASK].
 
-Events of several kinds (bills, searches, visits; the paper's second data set) are told by a word before each.
+A sentence has three items, so that sentences of a history can be blanked ([sMASK]). They are counted and not, say, cut
+by days: the form of a question must not hang on times, which a service need not know, or give away the time of what is
+asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ from numpy.typing import NDArray
 from seqlore.data import Split
 from seqlore.data.catalog import as_text
 from seqlore.glm.texts import Blank, Entity, Part, Text
+
+#: Items of a sentence.
+SENTENCE = 3
+#: What stands between items, within a sentence and between two.
+COMMA, THEN = ", ", ". Then "
 
 
 def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]:
@@ -41,17 +48,12 @@ def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]
     return none
 
 
-def history_text(items: Sequence[Entity], kinds: Sequence[str] | None = None, blanks: int = 0) -> list[Part]:
-    """``Chose A, B, C.``, of which the last ``blanks`` are hidden, each behind a mask of its own.
-
-    Args: kinds: a word for each event (``paid``, ``searched``, ``visited``) in place of ``Chose``.
-    """
-    parts: list[Part] = [] if kinds is not None else ["Chose "]
+def history_text(items: Sequence[Entity], blanks: int = 0) -> list[Part]:
+    """``Chose A, B, C. Then D.``, of which the last ``blanks`` are hidden, each behind a mask of its own."""
+    parts: list[Part] = ["Chose "]
     for i, item in enumerate(items):
         if i:
-            parts.append(", " if kinds is None else ", " + kinds[i] + " ")
-        elif kinds is not None:
-            parts.append(kinds[i].capitalize() + " ")
+            parts.append(COMMA if i % SENTENCE else THEN)
         parts.append(Blank((item,)) if i >= len(items) - blanks else item)
     return [*parts, "."]
 

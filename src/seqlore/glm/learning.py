@@ -1,4 +1,4 @@
-"""Histories → blanks to learn from, epoch by epoch: next titles, and masked histories, mixed.
+"""Histories → blanks to learn from, epoch by epoch: next titles or other tasks, and masked histories, mixed.
 
 Every training sequence is a next-title example once an epoch; masked documents of the same histories are added to a
 share. Both are read in a long-, medium- or short-term window. All is a function of seed and epoch.
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from seqlore.data import Cases, Sequences
 from seqlore.errors import ConfigError
-from seqlore.glm.blanks import Batch, Blanked, Spans, blank
-from seqlore.glm.histories import history_text, learned_blanks, question
+from seqlore.glm.blanks import Batch, Blanked, Documents, Spans, blank
+from seqlore.glm.histories import COMMA, SENTENCE, THEN, history_text, learned_blanks, question
 from seqlore.glm.positions import Automaton
 from seqlore.glm.spans import MaskConfig, sample_blanks
 from seqlore.glm.texts import Entity, Text, Writer
@@ -39,6 +39,21 @@ class Pace:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
+def masked_too(
+    documents: Documents, spans: Spans, rows: NDArray[np.int64], masks: MaskConfig, rng: np.random.Generator
+) -> Spans:
+    """The spans, and those drawn for the documents at ``rows``, which have none of their own."""
+    cut = documents.offsets
+    found = Spans.collect(
+        sample_blanks(documents.entity[cut[i] : cut[i + 1]], documents.ends[cut[i] : cut[i + 1]], rng, masks)
+        for i in rows
+    )
+    document = np.concatenate([spans.document, rows[found.document]])
+    order = np.argsort(document, kind="stable")
+    rest = ((spans.start, found.start), (spans.stop, found.stop), (spans.level, found.level))
+    return Spans(document[order], *(np.concatenate(each)[order] for each in rest))
+
+
 @dataclass
 class HistoryWriter:
     """Item sequences → questions and examples, fitted to what the body reads.
@@ -49,7 +64,7 @@ class HistoryWriter:
 
     writer: Writer
     titles: list[str]
-    users: list[Text]
+    users: Sequence[Text]
     automaton: Automaton
     longest: int
     max_items: int
@@ -58,8 +73,11 @@ class HistoryWriter:
     def __post_init__(self) -> None:
         self.named = np.array([bool(t) for t in self.titles])
         self.entities = [Entity(t, i) for i, t in enumerate(self.titles)]
-        # What stands around a title, and around them all: comma; user, [CLS], mask and the words of an empty question.
-        comma, frame = self.writer.write([(",", Entity("")), question((), [])])[0].lengths
+        # What stands around a title, and around them all: comma, or what parts two sentences; user, [CLS], mask and the
+        # words of an empty question.
+        none = Entity("")
+        comma, then, frame = self.writer.write([(COMMA, none), (THEN, none), question((), [])])[0].lengths
+        self._border = int(then - comma)
         told = int(self.writer.write(sorted(set(self.users), key=str) or [()])[0].lengths.max())
         self._costs = np.array([len(e) + comma for e in self.writer.entities(self.titles)])
         self.room = self.longest - 2 - int(frame) - told
@@ -79,7 +97,23 @@ class HistoryWriter:
         costs = np.r_[0, np.cumsum(self._costs[told.items])]
         ends = told.offsets[1:] - (examples & (told.lengths > 0))
         spent = np.repeat(costs[ends], told.lengths) - costs[:-1]  # by an item and all that are told later
-        return told.where(spent <= self.room)
+        later = np.repeat(ends, told.lengths) - np.arange(len(told.items))  # how many these are
+        return told.where(spent + self._border * (later // SENTENCE) <= self.room)
+
+    def windowed(
+        self,
+        sequences: Sequences,
+        windows: WindowConfig,
+        rng: np.random.Generator,
+        examples: bool | NDArray[np.bool_] = False,
+    ) -> Sequences:
+        """As :meth:`fitted`, each read in a long-, medium- or short-term window by chance."""
+        # A history that is too long to be told ends at another of its events each time.
+        over = np.maximum(sequences.lengths - self.max_items - 1, 0)
+        ends = sequences.offsets[1:] - np.floor(rng.random(len(sequences)) * (over + 1)).astype(np.int64)
+        part = sequences.slice(sequences.offsets[:-1], ends)
+        terms = draw_terms(len(part), rng, windows)
+        return self.fitted(windowed(drawn_ends(part, terms, rng, windows), terms, windows), examples)
 
     def questions(self, histories: Sequences) -> list[Question]:
         """What comes next? Asked of each history, which may be empty."""
@@ -93,7 +127,7 @@ class HistoryWriter:
 
     def next_titles(self, sequences: Sequences, blanks: Sequence[int] | NDArray[np.integer]) -> Blanked:
         """Examples in which the last ``blanks`` items of each fitted sequence are to be written."""
-        documents, spans = self.writer.write(self._texts(sequences, blanks))
+        documents, spans = self.writer.write(self.texts(sequences, blanks))
         return blank(documents, spans, self.writer.marks, self.automaton)
 
     def cases(self, cases: Cases) -> Blanked:
@@ -105,34 +139,26 @@ class HistoryWriter:
     def _user(self, user: int) -> Text:
         return self.users[user] if user < len(self.users) else ()
 
-    def _texts(self, sequences: Sequences, blanks: Sequence[int] | NDArray[np.integer]) -> list[Text]:
+    def texts(self, sequences: Sequences, blanks: Sequence[int] | NDArray[np.integer]) -> list[Text]:
+        """Users and fitted sequences, of which the last ``blanks`` are hidden."""
         return [
             (*self._user(int(u)), *history_text([self.entities[i] for i in items], blanks=int(b)))
             for u, items, b in zip(sequences.users, _lists(sequences), blanks, strict=True)
         ]
+
+    def drawn(self, train: Sequences, n: int, windows: WindowConfig, rng: np.random.Generator) -> list[Text]:
+        """n histories by chance, each in a window by chance, with nothing hidden; one that has no title is left out."""
+        part = self.windowed(train.take(rng.choice(np.flatnonzero(train.lengths), n)), windows, rng)
+        part = part.take(part.lengths > 0)
+        return self.texts(part, np.zeros(len(part), np.int64))
 
     def mixed(
         self, sequences: Sequences, blanks: NDArray[np.integer], masks: MaskConfig, rng: np.random.Generator
     ) -> Blanked:
         """Next titles where ``blanks`` > 0, masked documents elsewhere."""
         started = time.perf_counter()
-        documents, asked = self.writer.write(self._texts(sequences, blanks))
-        rows, cut = np.flatnonzero(blanks == 0), documents.offsets
-        found = Spans.collect(
-            sample_blanks(documents.entity[cut[i] : cut[i + 1]], documents.ends[cut[i] : cut[i + 1]], rng, masks)
-            for i in rows
-        )
-        joined = [
-            np.concatenate([own, drawn])
-            for own, drawn in (
-                (asked.document, rows[found.document]),
-                (asked.start, found.start),
-                (asked.stop, found.stop),
-                (asked.level, found.level),
-            )
-        ]
-        order = np.argsort(joined[0], kind="stable")
-        spans = Spans(*(each[order] for each in joined))
+        documents, asked = self.writer.write(self.texts(sequences, blanks))
+        spans = masked_too(documents, asked, np.flatnonzero(blanks == 0), masks, rng)
         out = blank(documents, spans, self.writer.marks, self.automaton, None if masks.chronological else rng)
         self.pace.tokens += int(out.lengths.sum())
         self.pace.seconds += time.perf_counter() - started
@@ -174,14 +200,7 @@ class Curriculum:
         asked = np.arange(len(rows)) < n
 
         def make(index: NDArray[np.int64]) -> Blanked:
-            part = train.take(rows[index])
-            ends = part.offsets[1:]
-            # A history that is too long to be told ends at another of its events each time.
-            over = np.maximum(part.lengths - self.histories.max_items - 1, 0)
-            part = part.slice(part.offsets[:-1], ends - np.floor(rng.random(len(part)) * (over + 1)).astype(np.int64))
-            terms = draw_terms(len(part), rng, self.windows)
-            part = windowed(drawn_ends(part, terms, rng, self.windows), terms, self.windows)
-            part = self.histories.fitted(part, examples=asked[index])
+            part = self.histories.windowed(train.take(rows[index]), self.windows, rng, asked[index])
             blanks = np.where(asked[index], learned_blanks(part.lengths, rng, self.rolling), 0)
             keep = part.lengths >= np.where(blanks > 0, 2, 1)
             return self.histories.mixed(part.take(keep), blanks[keep], self.masks, rng)

@@ -8,7 +8,7 @@ One canonical form: an entity is the tokens of a blank and its words on one line
 or behind it changes nothing, so that a title has the same tokens in a history, in a target and in the trie. A plain
 part that ends in a blank loses it before an entity, which has its own, and before a :class:`Blank`, within which plain
 words begin with one. Sentences end in plain parts only: punctuation
-within a title is none.
+within a title is none. Blanks are no sentence: those at the end of a plain part are of the sentence before them.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Writer:
         """(tokens, whether a sentence ends with each) of plain text."""
         if text in self._plain:
             return self._plain[text]
-        pieces = [p for p in SENTENCE_END.split(text) if p]
+        pieces = _sentences(text)
         rows = [e.ids for e in self.tokenizer.encode_batch_fast(pieces, add_special_tokens=False)]
         tokens = np.array([i for row in rows for i in row], np.int32)
         ends = np.zeros(len(tokens), bool)
@@ -163,6 +163,17 @@ class Writer:
         written = [f" {line}" if (line := one_line(t)) else "" for t in new]
         for text, encoded in zip(new, self.tokenizer.encode_batch_fast(written, add_special_tokens=False), strict=True):
             self._entities[text] = np.array(encoded.ids, np.int32)
+
+
+def _sentences(text: str) -> list[str]:
+    """The text cut behind its sentences; what is blank stays with the one before, or, at the beginning, behind."""
+    pieces: list[str] = []
+    for piece in SENTENCE_END.split(text):
+        if pieces and not (piece.strip() and pieces[-1].strip()):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+    return pieces
 
 
 def _behind(parts: Sequence[Part], last: Part) -> Sequence[Part]:

@@ -130,6 +130,10 @@ def test_events_without_time_are_not_tied() -> None:
     report = audit(events(("u", "a", None), ("u", "b", None), ("u", "c", 5)))
     assert report["ties.share"].share == 0.0
     assert report["time.missing"].share == pytest.approx(2 / 3)
+    assert report["time.missing"].severity == "danger"
+    assert "fill them in" in report["time.missing"].detail
+    placed = audit(events(("u", "a", None), ("u", "b", None), ("u", "c", 5), position=[1, 2, 0]))
+    assert placed["time.missing"].severity == "warning", "a published order needs no times"
 
 
 @settings(deadline=None, max_examples=30)

@@ -105,7 +105,7 @@ def test_min_length() -> None:
         ({"timestamp": [9, 8, 7]}, "last", [0, 1]),
         ({"timestamp": [5, 8, 5]}, "first", [0, 1]),  # the row decides within one time
         ({"timestamp": [5, 8, 5]}, "last", [1, 2]),
-        ({"timestamp": [9, None, 7]}, "first", [0, 1]),  # times not all known: the row
+        ({"timestamp": [None] * 3}, "first", [0, 1]),  # no times at all: the row
         ({"timestamp": [9, 8, 7], "position": [0, 1, 2]}, "first", [0, 1]),  # the published order goes first
     ],
 )
@@ -114,6 +114,12 @@ def test_duplicates(columns: dict[str, list], keep: str, rows: list[int]) -> Non
     kept = drop_duplicates(Dataset.from_frames(frame), keep)  # type: ignore[arg-type]
     assert kept.interactions["n"].to_list() == rows
     assert kept.meta["filters"] == [f"duplicates: {keep} kept (1 interactions removed)"]
+
+
+def test_duplicates_of_unknown_order() -> None:
+    frame = pl.DataFrame({"user_id": ["u"] * 3, "item_id": ["a", "b", "a"], "timestamp": [9, None, 7]})
+    with pytest.raises(DataError, match=r"1 of 3 interactions have no timestamp.* fill them in, remove them, or drop"):
+        drop_duplicates(Dataset.from_frames(frame))
 
 
 def test_duplicates_are_of_one_user() -> None:

@@ -115,6 +115,18 @@ def test_position_decides_before_time_and_unknown_times_tie_with_nothing():
         assert asked(split, split.test)["u"] == (["b", "c"], "a")
 
 
+@pytest.mark.parametrize("make", [leave_one_out, temporal_sessions, ratio])
+def test_times_that_are_known_in_part_order_nothing(make):
+    frame = pl.DataFrame({"user_id": ["u"] * 4, "item_id": [*"abcd"], "timestamp": [9, 2, None, 1]})
+    with pytest.raises(DataError, match=r"1 of 4 interactions have no timestamp.* fill them in, remove them, or drop"):
+        make(Dataset.from_frames(frame))
+    published = frame.with_columns(position=pl.Series([0, None, 1, 2])).drop("timestamp")
+    with pytest.raises(DataError, match="1 of 4 interactions have no position"):
+        make(Dataset.from_frames(published))
+    split = leave_one_out(Dataset.from_frames(frame.drop("timestamp")))
+    assert asked(split, split.test)["u"] == ([*"abc"], "d"), "without the column the file's order is all there is"
+
+
 worlds = st.lists(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=9), min_size=3, max_size=12
 )

@@ -60,7 +60,10 @@ class _Events:
 
     @staticmethod
     def of(dataset: Dataset) -> _Events:
-        catalog, _, sequences = ordered_sequences(dataset)
+        # Splits refuse times that are known in part; here they are findings, and the order is that without them.
+        some = [c for c in ("position", "timestamp") if c in dataset.interactions.columns]
+        some = [c for c in some if dataset.interactions[c].null_count()]
+        catalog, _, sequences = ordered_sequences(replace(dataset, interactions=dataset.interactions.drop(some)))
         items, rows = sequences.items, sequences.rows
         assert rows is not None
         id_rank = _natural_rank(catalog.ids)
@@ -144,10 +147,18 @@ def _direction(before: Floats, after: Floats) -> tuple[Severity, float, int]:
 
 def _order(dataset: Dataset, events: _Events) -> Iterator[Finding]:
     """Are there times, and does an order that was published contradict them?"""
-    missing = np.isnan(events.time)
-    advice = "temporal splits need them all"
+    missing, columns = np.isnan(events.time), dataset.interactions.columns
+    advice, danger = "temporal splits need them all", np.inf
+    if not missing.all() and ("position" not in columns or dataset.interactions["position"].null_count()):
+        advice, danger = "no split knows where they belong: fill them in, remove them, or drop the column", 1e-9
     yield finding(
-        "time.missing", "Events without time", share(missing), "events have no timestamp", warning=0.01, advice=advice
+        "time.missing",
+        "Events without time",
+        share(missing),
+        "events have no timestamp",
+        warning=0.01,
+        danger=danger,
+        advice=advice,
     )
     if missing.all():
         return
@@ -157,7 +168,7 @@ def _order(dataset: Dataset, events: _Events) -> Iterator[Finding]:
         known = (user[1:] == user[:-1]) & ~np.isnan(time[1:] + time[:-1])
         return share((time[1:] < time[:-1])[known])
 
-    if "position" in dataset.interactions.columns:
+    if "position" in columns:
         of_the = "steps that `position` takes from one event of a user to the next lead back in time"
         went_back = backwards(np.arange(len(events.time)))
         advice = "mend `position`, or drop it so that time decides"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -212,6 +212,27 @@ class Dataset:
         """16 hex digits over all values of all frames."""
         parts = [_content_hash(f) for f in (self.interactions, self.items, self.users) if f is not None]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def order(self) -> Literal["position", "timestamp"] | None:
+        """The column that orders the events of a user: the published ``position`` where all have one, else the time.
+
+        None: neither is known, and the order of the file is all there is.
+
+        Raises: DataError: some have a time (or a position) and others none, so nobody knows where these belong.
+        """
+        events = self.interactions
+        missing = {c: events[c].null_count() for c in ("position", "timestamp") if c in events.columns}
+        for column in ("position", "timestamp"):
+            if missing.get(column) == 0:
+                return column
+        for column, count in reversed(missing.items()):
+            if count < len(events):
+                raise DataError(
+                    f"{self.name}: {count:,} of {len(events):,} interactions have no {column}, so their order is not "
+                    "known: fill them in, remove them, or drop the column"
+                )
+        return None
 
     def with_interactions(self, interactions: pl.DataFrame, note: str) -> Dataset:
         """The same items and users with other interactions; ``note`` joins the list of filters in ``meta``."""

@@ -63,14 +63,15 @@ def min_length(dataset: Dataset, length: int, *, keep_items: bool = False) -> Da
 def drop_duplicates(dataset: Dataset, keep: Literal["first", "last"] = "first") -> Dataset:
     """One interaction of each user with each item: the first or the last one in time.
 
-    The order is the one that splits use: ``position`` where the data has it, else time where all times are known, and
-    the row of the file within one time.
+    The order is the one that splits use: ``position`` where the data has it, else time, and the row of the file within
+    one time or where neither is known.
+
+    Raises: ConfigError: no such rule. DataError: some times are missing, see :attr:`Dataset.order`.
     """
     if keep not in ("first", "last"):
         raise ConfigError(f"keep={keep!r} is not a rule for duplicates: use 'first' or 'last'")
     events = dataset.interactions.with_row_index("__row")
-    order = next((c for c in ("position", "timestamp") if c in events.columns and not events[c].null_count()), "__row")
-    one = events.sort(order, "__row").unique(["user_id", "item_id"], keep=keep)["__row"]
+    one = events.sort(dataset.order or "__row", "__row").unique(["user_id", "item_id"], keep=keep)["__row"]
     return _keep(dataset, events["__row"].is_in(one.implode()), f"duplicates: {keep} kept", keep_items=True)
 
 

@@ -99,7 +99,10 @@ def _longest_per_user(sequences: Sequences) -> Sequences:
 def ordered_sequences(
     dataset: Dataset, *, ties: Ties = "file", seed: int = 0, catalog: Catalog | None = None
 ) -> tuple[Catalog, Vocabulary, Sequences]:
-    """All events as one sequence a user, oldest first, users in the order of their first row."""
+    """All events as one sequence a user, oldest first, users in the order of their first row.
+
+    Raises: DataError: no such tie rule; or some times are missing, see :attr:`Dataset.order`.
+    """
     if ties not in ("file", "shuffled"):
         raise DataError(f"ties={ties!r} is not a tie rule: use 'file' or 'shuffled'")
     events = dataset.interactions
@@ -114,13 +117,8 @@ def ordered_sequences(
     )
     time = events["timestamp"] if "timestamp" in events.columns else pl.Series([None] * len(events), dtype=pl.Int64())
     frame = frame.with_columns(time.alias("time"), first=pl.col("row").min().over("user"))
-    if "position" in events.columns and not events["position"].null_count():
-        order = ["first", events["position"].alias("position"), "row"]
-    elif time.null_count() == 0:
-        order = ["first", "time", "row"]
-    else:
-        order = ["first", "row"]  # without complete times the file's own order is all there is
-    frame = frame.sort(order)
+    by = [] if dataset.order is None else [events[dataset.order].alias("by")]
+    frame = frame.sort(["first", *by, "row"])
     if ties == "shuffled":
         # A tie is a run of neighbours of one user at one known time; only within such runs is the order free.
         tie = pl.struct(pl.col("user"), pl.col("time").fill_null(-(2**62) - pl.col("row"))).rle_id()

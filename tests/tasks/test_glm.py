@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ import torch
 
 from backbones import make_backbone
 from seqlore.errors import ConfigError
+from seqlore.glm.marks import LEVELS
 from seqlore.glm.pretrain import GLMPretrainConfig
 from seqlore.glm.texts import Example
 from seqlore.tasks.glm import TaskGLM, TaskGLMConfig
-from seqlore.tasks.material import Material, write
+from seqlore.tasks.material import Material, MaterialConfig, write
 from seqlore.tasks.mixing import MixtureConfig
 from seqlore.tasks.model import TaskEvaluation, evaluate, sample
 from seqlore.tasks.prompts import FAMILIES, load_prompts
+from seqlore.tasks.split import TaskSplit
 
 
 def settings(**changes) -> TaskGLMConfig:
@@ -95,6 +98,59 @@ def test_an_ordinary_causal_model_can_be_the_body(material: Material, tmp_path: 
     found = evaluate(model, material, TaskEvaluation(families=("rating", "sequential"), at=(5,)))
     assert 0 < found["rating"]["unseen"].values["rmse_expected"] < 4
     assert set(found["sequential"]["seen"].values) == {"hr@5", "ndcg@5"}
+
+
+def tuned_on(tasks: TaskSplit, monkeypatch: pytest.MonkeyPatch, **changes) -> list[tuple[list[str], str]]:
+    """(marks of its blanks, the text with all filled in) of each text of one epoch."""
+    rows: list[tuple[list[int], list[int]]] = []
+
+    def read(_, epoch, *__, **___) -> list:
+        for batch in epoch(1, (0, 1)):
+            length = (
+                np.bincount((batch.at // batch.ids.shape[1]).numpy(), minlength=len(batch.ids)) + batch.context.numpy()
+            )
+            rows.extend(
+                (ids[:a], ids[a:n]) for ids, a, n in zip(batch.ids.tolist(), batch.context, length, strict=True)
+            )
+        return []
+
+    monkeypatch.setattr("seqlore.tasks.glm.train", read)
+    mixture = MixtureConfig(ratios={"sequential": 4.0}, lists=0.0)
+    material = Material(tasks, MaterialConfig(max_items=6))
+    writer = TaskGLM(settings(mixture=mixture, **changes)).fit(material)._writer
+    levels = {writer.marks.of_level(level): level for level in LEVELS}
+    found = []
+    for a, b in rows:
+        starts = [*np.flatnonzero(np.array(b) == writer.marks.start), len(b)]
+        spans = iter([b[i + 1 : j] for i, j in pairwise(starts)])
+        filled = [token for x in a[1:] for token in (next(spans) if x in levels else [x])]
+        found.append(([levels[x] for x in a if x in levels], writer.tokenizer.decode(filled)))
+    return found
+
+
+def test_masked_histories_are_mixed_into_the_tuning(tasks: TaskSplit, monkeypatch: pytest.MonkeyPatch):
+    split = tasks.split
+    titles = ["", *split.catalog.titles]
+    told = set()
+    for items in split.train:
+        named = [titles[i] for i in items.tolist()]
+        for a, b in combinations(range(len(named) + 1), 2):
+            told.add(f"Chose {', '.join(named[a:b][:3])}{'. Then ' + named[a:b][3] if b - a > 3 else ''}.")
+    plain = tuned_on(tasks, monkeypatch, masked=0.0)
+    assert all(marks == ["mask"] and text not in told for marks, text in plain)
+    mixed = tuned_on(tasks, monkeypatch, masked=0.5)
+    masked = [row for row in mixed if row[1] in told]
+    assert len(masked) == len(mixed) - len(masked) == len(plain)
+    assert {level for marks, _ in masked for level in marks} == set(LEVELS)
+    assert any(len(marks) > 1 for marks, _ in masked), "and with several blanks, filled in the order of the text"
+    assert {len(text.split(",")) for _, text in masked} == {2, 3}
+    window = {"shares": (0, 0, 1), "least": (1, 1), "days": (1e-6, 1e-6)}
+    short = tuned_on(tasks, monkeypatch, masked=0.5, windows=window, masks={"levels": (0, 0, 1)})
+    alone = [marks for marks, text in short if text in told]
+    assert alone == [["gmask"]] * len(plain)
+    assert all("," not in text for _, text in short if text in told)
+    anyhow = tuned_on(tasks, monkeypatch, masked=0.5, masks={"chronological": False, "levels": (1, 0, 0)})
+    assert sum(text in told for _, text in anyhow) < len(plain), "out of order"
 
 
 def test_the_sample_of_cases_is_the_same_each_time(material: Material):

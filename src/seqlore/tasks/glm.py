@@ -1,9 +1,10 @@
 """All families from one model: a GLM that is tuned on a mixture of tasks, with the mechanism of Chu et al. 2023.
 
 Chu et al., "Leveraging Large Language Models for Pre-trained Recommender Systems" (arXiv 2308.10837): examples of five
-families, written by many prompts, tune one GLM; items and attributes are entities in all of them. Answers are spans of
-part B: stars by the likelihood of each, texts written token by token, items by exact likelihood or by beams over the
-trie of titles.
+families, written by many prompts, tune one GLM; items and attributes are entities in all of them. A share of masked
+histories is mixed in (:mod:`seqlore.glm.learning`): blanks of entities, sentences and tails, in windows of the long,
+the medium and the short term. Answers are spans of part B: stars by the likelihood of each, texts written token by
+token, items by exact likelihood or by beams over the trie of titles.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from seqlore.data import Sequences
 from seqlore.errors import ConfigError
 from seqlore.glm.blanks import Blanked, blank
 from seqlore.glm.causal import load_causal
+from seqlore.glm.learning import HistoryWriter, masked_too
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
 from seqlore.glm.model import GLM
@@ -30,9 +32,11 @@ from seqlore.glm.original import is_glm, load_glm
 from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
 from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
+from seqlore.glm.spans import MaskConfig
 from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
 from seqlore.glm.training import BlankNet, add_lora, batches
 from seqlore.glm.tree import BlankTree, Question, questions
+from seqlore.glm.windows import WindowConfig
 from seqlore.language.decoding import Normalise, beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
@@ -42,6 +46,7 @@ from seqlore.tasks.mixing import Mixture, MixtureConfig
 from seqlore.tasks.naming import Titles
 from seqlore.tasks.prompts import as_text
 from seqlore.training import TrainConfig, train
+from seqlore.training.batches import shuffle_ties
 
 #: Examples that are blanked together; a batch is drawn from so many.
 TOGETHER = 4096
@@ -60,6 +65,13 @@ class TaskGLMConfig(TrainConfig):
     )
     start: Literal["pretrained", "random"] = Field(default="pretrained", description="Random: the ablation.")
     mixture: MixtureConfig = Field(default_factory=MixtureConfig, description="Of families.")
+    masked: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of texts that are masked histories; 0 = questions alone."
+    )
+    masks: MaskConfig = Field(default_factory=MaskConfig, description="What of a history is blanked.")
+    windows: WindowConfig = Field(
+        default_factory=WindowConfig, description="Long-, medium- and short-term windows of masked histories."
+    )
     title_words: Annotated[int, Field(ge=1)] | Literal["distinct"] | None = Field(
         default=8, description="Words of a title; None = all; 'distinct' = as few as tell it from others."
     )
@@ -139,22 +151,32 @@ class TaskGLM:
         writer = Writer(make_tokenizer(texts, config.pretraining.vocabulary or SHAPES[config.pretraining.shape][3]))
         return writer, GLM(config.pretraining.shaped(writer.size))
 
-    def _blanked(self, texts: Sequence[Text]) -> Blanked:
+    def _blanked(self, texts: Sequence[Text], masked: int = 0, rng: np.random.Generator | None = None) -> Blanked:
+        """Args: masked: how many texts at the end have no blank, and get some by ``rng``."""
         documents, spans = self._writer.write(texts)
         if len(documents) and (longest := int(documents.lengths.max())) > self._body.longest - 2:
             raise ConfigError(
                 f"a question takes {longest} tokens and the body reads {self._body.longest}: lower max_items, "
                 "review_words, candidates or title_words, or take a body with a longer context"
             )
-        return blank(documents, spans, self._writer.marks, self._automaton)
+        if rng is None:
+            return blank(documents, spans, self._writer.marks, self._automaton)
+        masks, rows = self.config.masks, np.arange(len(texts) - masked, len(texts))
+        spans = masked_too(documents, spans, rows, masks, rng)
+        order = None if masks.chronological else rng
+        return blank(documents, spans, self._writer.marks, self._automaton, order)
 
     def _tune(self, material: Material, mixture: Mixture) -> None:
-        config, net = self.config, BlankNet(self._body)
+        config, net, split = self.config, BlankNet(self._body), material.tasks.split
+        share = config.masked / (1 - config.masked)
 
         def parts(epoch: int) -> Iterator[Blanked]:
-            examples = iter(mixture.epoch(epoch))
+            examples, rng = iter(mixture.epoch(epoch)), np.random.default_rng((config.seed, epoch, 1))
+            learn = shuffle_ties(split.train, rng) if split.how.get("ties") == "shuffled" else split.train
             while several := list(islice(examples, TOGETHER)):
-                yield self._blanked([e.text for e in several])
+                n = round(len(several) * share)
+                extra = histories.drawn(learn, n, config.windows, rng) if histories is not None else []
+                yield self._blanked([*(e.text for e in several), *extra], len(extra), rng)
 
         def of_epoch(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
             return batches(parts(epoch), config.batch_tokens, np.random.default_rng((config.seed, epoch)), shard)
@@ -165,8 +187,15 @@ class TaskGLM:
             prompt = mixture.prompts(family).of(seen=True)[0]
             held += write(material, self.naming, family, pairs, [prompt] * len(pairs))
         asked = self._blanked([e.text for e in held]) if held else None
+        histories = self._histories(material) if share else None
         watch = None if asked is None else lambda: {"log_likelihood": net.log_likelihood(asked)}
         self.history = train(net, of_epoch, config, validate=watch)
+
+    def _histories(self, material: Material) -> HistoryWriter:
+        """What writes histories that are masked."""
+        titles, users = [e.text for e in self.naming.items], [tuple(user) for user in self.naming.users]
+        at_most = material.config.max_items
+        return HistoryWriter(self._writer, titles, users, self._automaton, self._body.longest, at_most)
 
     def _chunks(self, asked: Sequence[Example]) -> Iterator[tuple[slice, BlankTree]]:
         for start in range(0, len(asked), ASKED):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from seqlore.data import temporal_sessions
 from seqlore.models.causal import sliding
 from seqlore.models.hgn import HGNConfig, HGNNet
-from seqlore.recommender import model_class
-from toys import make_split
+from seqlore.recommender import load, model_class
+from toys import make_dataset, make_split
 
 COUNTS = np.array([0, 3, 2, 1, 1])
 
@@ -79,3 +82,29 @@ def test_a_user_is_told_from_a_stranger_by_name(name: str):
     stranger, unknown, known = (model.recommend(history, k=4, users=u).scores for u in (None, ["nobody"], ["u3"]))
     assert np.array_equal(stranger, unknown)
     assert not np.array_equal(stranger, known)
+
+
+@pytest.mark.parametrize("name", ["HGN", "Caser"])
+def test_a_user_who_never_trained_is_a_stranger(name: str, tmp_path: Path):
+    walks = {f"u{u}": [f"i{(u + j) % 6}" for j in range(6)] for u in range(20)}
+    walks["u20"] = ["i0"]  # nothing to learn from
+    days = [100 * u + j for u, walk in enumerate(walks.values()) for j in range(len(walk))]
+    split = temporal_sessions(make_dataset(walks, timestamp=days))
+    assert split.test is not None
+    assert not set(split.test.histories.users.tolist()) & set(split.train.users.tolist()), "as temporal sessions are"
+    model = model_class(name)(embedding_size=4, epochs=1).fit(split)
+    unseen, history = split.users.ids[split.test.histories.users[0] - 1], [["i0", "i1"]]
+    first = split.users.ids[split.train.users[0] - 1]
+    for each in (model, load(model.save(tmp_path))):
+        stranger, untrained, trained = (each.recommend(history, k=4, users=u).scores for u in (None, [unseen], [first]))
+        assert np.array_equal(stranger, untrained)
+        assert not np.array_equal(stranger, trained)
+
+
+@pytest.mark.parametrize("name", ["HGN", "Caser"])
+def test_a_model_that_was_saved_without_word_of_who_trained_loads_with_everybody(name: str):
+    split = make_split({f"u{u}": [f"i{(u + j) % 6}" for j in range(4)] for u in range(8)} | {"one": ["i1"]})
+    model = model_class(name)(embedding_size=4, epochs=1).fit(split)
+    assert model.net.trained.sum() == 8, "one event is a history, and nothing to learn from"
+    model.restore({key: value for key, value in model.state().items() if key != "trained"})
+    assert model.net.trained.all()

@@ -33,6 +33,17 @@ def test_one_pass_gives_the_states_of_all_prefixes(model: CausalNet):
         torch.testing.assert_close(model.last_hidden(items[:, :n], torch.tensor([n]))[0], whole[n - 1])
 
 
+@pytest.mark.parametrize("model", [narm(), stamp()], ids=["NARM", "STAMP"])
+def test_only_the_last_step_asks_when_it_is_served(model: CausalNet):
+    items, lengths = torch.tensor([[1, 4, 2, 3, 1], [2, 3, 0, 0, 0], [4, 4, 1, 0, 0]]), torch.tensor([5, 2, 3])
+    asked = []
+    handle = model.score.register_forward_hook(lambda _, given, __: asked.append(given[0].shape[:3]))  # type: ignore[operator]
+    served = model.last_hidden(items, lengths)
+    handle.remove()
+    assert asked == [(3, 1, 5)]
+    torch.testing.assert_close(served, CausalNet.last_hidden(model, items, lengths))
+
+
 def test_narm_gathers_states_by_how_they_answer_the_latest():
     model = narm()
     torch.nn.init.eye_(model.latest.weight)

@@ -60,6 +60,7 @@ BESIDE = {
     "negatives": ({"loss": "sampled"}, 3),
     "negative_power": ({"loss": "sampled"}, 0.0),
     "calibration": ({"loss": "gbce", "negatives": 2}, 0.1),
+    "schedule_epochs": ({"schedule": "cosine"}, 5),
 }
 #: Tested elsewhere: the loop's (patience, validate_every, monitor, valid_cases below), text (test below), device.
 ELSEWHERE = {"patience", "validate_every", "monitor", "valid_cases", "item_init", "device", "shuffle_ties"}
@@ -173,6 +174,13 @@ def test_without_validation_cases_it_takes_exactly_its_epochs(split: Split):
 def test_bad_settings_are_one_sentence():
     with pytest.raises(ConfigError, match="dropout"):
         model_class("SASRec")(dropout=1.5)
+
+
+@pytest.mark.parametrize("name", ["SASRec", "BERT4Rec", "FDSA", "S3Rec", "CL4SRec", "BSARec", "eSASRec", "Recformer"])
+def test_heads_that_do_not_divide_the_width_are_refused_with_a_remedy(name: str):
+    said = "heads = 3 do not divide embedding_size = 64: take embedding_size = 66, or heads out of 1, 2, 4, 8, 16"
+    with pytest.raises(ConfigError, match=said):
+        model_class(name)(embedding_size=64, heads=3)
 
 
 def test_any_accuracy_can_be_monitored_and_nothing_else(split: Split):

@@ -93,15 +93,19 @@ def test_items_stand_still_after_the_first_stage():
 def test_new_items_are_placed_by_their_texts_and_survive_saving(tmp_path):
     walks = {f"u{u}": [f"i{(u + j) % 6}" for j in range(4)] for u in range(8)}
     split = make_split(walks, {f"i{i}": f"thing number {i}" for i in range(6)})
-    model = model_class("Recformer")(**FEW).fit(split)
+    settings = {**FEW, "epochs": 4, "refresh_epochs": 1, "learning_rate": 0.02, "warmup_steps": 0}
+    model = model_class("Recformer")(**settings).fit(split)
     twin = split.catalog.titles[2]  # of item 3
     new = pl.DataFrame({"item_id": ["new", "other"], "title": [twin, "something else"]})
     more = model.with_items(new)
     assert len(more.catalog) == len(model.catalog) + 2
     with pytest.raises(DataError, match=r"'i1'.*already"):
         model.with_items(pl.DataFrame({"item_id": ["i1"], "title": ["x"]}))
-    more.net.refresh()
     torch.testing.assert_close(more.net.table()[7], more.net.table()[3])
+    now = model.net.encoded(torch.tensor([3]))[0]
+    assert now @ model.net.table()[3] < 0.99, "the net went on learning after the items were encoded"
+    again = more.with_items(new.with_columns(item_id=pl.Series(["third", "fourth"])))
+    torch.testing.assert_close(again.net.table()[9:], more.net.table()[7:])
     history = Sequences.from_lists([[1, 8]])
     assert "other" in more.recommend([["i1"]], k=8).items[0]
     loaded = seqlore.load(more.save(tmp_path / "model"))
@@ -126,3 +130,20 @@ def test_lists_of_categories_are_read(tmp_path):
         Split(dataset, catalog, users, sequences, None, None)
     )
     assert (model.net.lengths()[1:] > 1).all()
+
+
+def test_a_model_that_was_saved_without_its_encoder_reads_new_items_as_it_reads_now():
+    walks = {f"u{u}": [f"i{(u + j) % 6}" for j in range(4)] for u in range(8)}
+    model = model_class("Recformer")(**FEW).fit(make_split(walks, {f"i{i}": f"thing number {i}" for i in range(6)}))
+    model.restore({key: value for key, value in model.state().items() if key != "encoder"})
+    more = model.with_items(pl.DataFrame({"item_id": ["new"], "title": ["thing number 3"]}))
+    torch.testing.assert_close(more.net.table()[7], more.net.encoded(torch.tensor([7]))[0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_model_on_a_gpu_takes_new_items():
+    walks = {f"u{u}": [f"i{(u + j) % 6}" for j in range(4)] for u in range(8)}
+    model = model_class("Recformer")(**FEW).fit(make_split(walks, {f"i{i}": f"thing number {i}" for i in range(6)}))
+    more = model.with_items(pl.DataFrame({"item_id": ["new"], "title": [model.catalog.titles[2]]}))
+    assert more.net.ends.device.type == "cuda"
+    torch.testing.assert_close(more.net.table()[7], more.net.table()[3])

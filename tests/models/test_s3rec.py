@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqlore.errors import ConfigError
 from seqlore.models.s3rec import Masked, Pretraining, S3RecConfig, masked_batch
 from seqlore.models.sasrec import SASRecNet
 from seqlore.recommender import model_class
@@ -118,3 +120,23 @@ def test_pretraining_changes_the_start_and_leaves_no_trace_in_what_is_saved(tmp_
     )
     assert not torch.equal(model.state()["items.embedding.weight"], plain.state()["items.embedding.weight"])
     assert all(p.requires_grad for p in model.net.parameters())
+
+
+def test_pretraining_is_told_and_its_time_is_kept(tmp_path):
+    titles = {f"i{i}": f"t{i % 3}" for i in range(6)}
+    split = make_split({f"u{u}": [f"i{(u + j) % 6}" for j in range(4)] for u in range(8)}, titles)
+    few = {"embedding_size": 4, "epochs": 1, "attributes": ["title"], "pretrain_epochs": 2}
+    told, log = [], tmp_path / "net.jsonl"
+    model = model_class("S3Rec")(**few).fit(split, progress=told.append, log=log, checkpoint=tmp_path / "kept")
+    assert [(row.get("stage"), row["epoch"]) for row in told] == [("pretraining", 1), ("pretraining", 2), (None, 1)]
+    lines = (tmp_path / "net-pretraining.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert len(log.read_text().splitlines()) == 1
+    again = model_class("S3Rec")(**few).fit(split, checkpoint=tmp_path / "kept")
+    assert again.pretraining_history == model.pretraining_history, "what an earlier process spent is not forgotten"
+
+
+def test_one_event_is_too_short_to_pretrain_on():
+    with pytest.raises(ConfigError, match="take max_length = 2 or more, or pretrain_epochs = 0"):
+        model_class("S3Rec")(max_length=1)
+    assert model_class("S3Rec")(max_length=1, pretrain_epochs=0).config.max_length == 1

@@ -44,7 +44,8 @@ class Screen:
     def epoch(self, row: dict[str, Any]) -> None:
         """Show an epoch of the current net; ``row`` is as :func:`seqlore.training.train` reports it."""
         valid = "".join(f" · {name} {value:.4f}" for name, value in row.get("valid", {}).items() if "ndcg" in name)
-        self._describe(f"{self._what} · epoch {row['epoch']} · loss {row['train_loss']:.3f}{valid}")
+        stage = f" · {row['stage']}" if "stage" in row else ""
+        self._describe(f"{self._what}{stage} · epoch {row['epoch']} · loss {row['train_loss']:.3f}{valid}")
 
     def items(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` texts of the current step are embedded."""

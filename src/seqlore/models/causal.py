@@ -53,11 +53,23 @@ class PersonalNet(SequenceNet):
     """A causal net with a vector for each user; users' row 0 is the stranger. Items are compared by a second table."""
 
     config: Any  # a PersonalConfig, of its own kind in each net
+    trained: Tensor
 
-    def __init__(self, counts: np.ndarray, config: PersonalConfig, text: Tensor | None, users: int) -> None:
-        """Args: as of ``SequenceNet``. users: rows of the table of users, the stranger's included."""
+    def __init__(
+        self,
+        counts: np.ndarray,
+        config: PersonalConfig,
+        text: Tensor | None,
+        users: int,
+        trained: Tensor | None = None,
+    ) -> None:
+        """Args: as of ``SequenceNet``. users: rows of the table of users, the stranger's included. trained: bool
+        [users], whose histories are learned from; the others are served as strangers. None = all.
+        """
         super().__init__(counts, config, text)
         d, std = config.embedding_size, config.init_std
+        self.register_buffer("trained", torch.ones(users, dtype=torch.bool) if trained is None else trained)
+        self.register_load_state_dict_pre_hook(_all_trained)
         self.users = nn.Embedding(users, d)
         nn.init.normal_(self.users.weight, std=std)
         self.outputs = item_table(len(counts), d, config.item_init, text, init_std=std, row_sparse=self.row_sparse)
@@ -75,7 +87,8 @@ class PersonalNet(SequenceNet):
         """items [B, T], right-padded; users [B] → states [B, T, width]."""
 
     def last_hidden(self, items: Tensor, lengths: Tensor, users: Tensor | None = None) -> Tensor:
-        users = torch.zeros_like(lengths) if users is None else users
+        # The row of a user who never trained is as random as it began.
+        users = torch.zeros_like(lengths) if users is None else users * self.trained[users]
         return self.hidden(items, users)[torch.arange(len(items), device=items.device), lengths - 1]
 
     def known(self, users: Tensor) -> Tensor:
@@ -90,13 +103,22 @@ class PersonalNet(SequenceNet):
         return self.objective(self.hidden(items[:, :-1], self.known(users))[read], targets[read])
 
 
+def _all_trained(net: PersonalNet, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """States that were saved without ``trained`` load as the net was built: a saved model with all users trained."""
+    state.setdefault(f"{prefix}trained", net.trained)
+
+
 class PersonalRecommender(NetRecommender):
-    """Recommender of a :class:`PersonalNet`. A stranger gets what row 0 of the users learned."""
+    """Recommender of a :class:`PersonalNet`. A stranger gets what row 0 of the users learned, and so does a user of
+    whom training holds no history to learn from, such as all those of the test sessions of a temporal split."""
 
     uses_users: ClassVar[bool] = True
 
     def net_arguments(self, split: Split) -> dict[str, Any]:
-        return {"users": split.users.size}
+        learn = self.training_sequences(split)
+        trained = torch.zeros(split.users.size, dtype=torch.bool)
+        trained[torch.from_numpy(learn.users[learn.lengths >= 2].astype(np.int64))] = True
+        return {"users": split.users.size, "trained": trained}
 
     def saved_arguments(self, state: dict[str, Tensor]) -> dict[str, Any]:
         return {"users": len(state["users.weight"])}

@@ -47,18 +47,30 @@ class NARMNet(CausalNet):
         self.score = nn.Linear(h, 1, bias=False)
         self.bilinear = nn.Linear(2 * h, c.embedding_size, bias=False)
 
+    def answers(self, asking: Tensor, states: Tensor, read: Tensor) -> Tensor:
+        """What attention gathers from states [B, T, h] for the states [B, Q, h] that ask; read: bool [B or 1, Q, T]."""
+        pair = torch.sigmoid(self.latest(asking)[:, :, None] + self.earlier(states)[:, None])  # [B, Q, T, h]
+        return self.score(pair)[..., 0].masked_fill(~read, -torch.inf).softmax(2) @ states
+
     def gathered(self, states: Tensor) -> Tensor:
         """What attention gathers at each step from the states up to it: [B, T, h] → [B, T, h]."""
         steps = states.shape[1]
         # Of every state with every other: T·h numbers a position, a small part of what its loss computes.
-        pair = torch.sigmoid(self.latest(states)[:, :, None] + self.earlier(states)[:, None])  # [B, T, T, h]
-        past = torch.ones(steps, steps, dtype=torch.bool, device=states.device).tril()
-        return self.score(pair)[..., 0].masked_fill(~past, -torch.inf).softmax(2) @ states
+        past = torch.ones(1, steps, steps, dtype=torch.bool, device=states.device).tril()
+        return self.answers(states, states, past)
 
     def hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, d]."""
         states, _ = self.gru(self.input_dropout(self.items(items)))
         return self.bilinear(self.dropout(torch.cat([self.gathered(states), states], 2)))
+
+    def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """As of ``CausalNet``, with the last state alone asking."""
+        states, _ = self.gru(self.input_dropout(self.items(items)))
+        last = states[torch.arange(len(items), device=items.device), lengths - 1]
+        read = torch.arange(items.shape[1], device=items.device) < lengths[:, None]
+        gathered = self.answers(last[:, None], states, read[:, None])[:, 0]
+        return self.bilinear(self.dropout(torch.cat([gathered, last], 1)))
 
 
 class NARM(NetRecommender):

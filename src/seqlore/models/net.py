@@ -4,8 +4,9 @@ A net file holds what is its own: how a sequence becomes hidden states. Scores a
 state and the item table (tied with the input unless a model says otherwise) plus an output bias.
 
 Decisions that the papers leave open: training sequences longer than ``max_length`` are cut into windows and none of
-their events is lost; an empty history is answered by popularity; an item that training never saw keeps its initial
-vector, so that with text it has a fair place and without text none is earned.
+their events is lost; an empty history is answered by popularity; an item that training never saw has a vector that
+nothing taught. Read through a learned map (``mode="frozen"``) or held by its text (``mode="nullspace"``) it has a fair
+place; where vectors train freely, also from text (``mode="init"``), those of the others move away from it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
@@ -72,7 +73,9 @@ class NetConfig(RankedConfig):
         description="Full softmax, sampled softmax, BCE or gBCE; auto = full up to 100,000 items, else sampled.",
     )
     negatives: int = Field(
-        default=1024, ge=1, description="Sampled softmax: shared by a batch. BCE, gBCE: for each target."
+        default=1024,
+        ge=1,
+        description="Sampled softmax: shared by a batch. BCE, gBCE: for each target, drawn among all items.",
     )
     negative_power: float = Field(
         default=0.5, ge=0, description="Sampled softmax draws items by count to this power (plus one)."
@@ -90,6 +93,17 @@ class NetConfig(RankedConfig):
     valid_cases: int | None = Field(
         default=None, ge=1, description="At most so many validation cases an epoch; None = all."
     )
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        width, heads = self.embedding_size, getattr(self, "heads", 1)
+        if width % heads:
+            fitting = [str(n) for n in range(1, min(width, 16) + 1) if width % n == 0]
+            raise ValueError(
+                f"heads = {heads} do not divide embedding_size = {width}: take embedding_size = "
+                f"{-(-width // heads) * heads}, or heads out of {', '.join(fitting)}"
+            )
+        return self
 
 
 class SequenceNet(nn.Module):
@@ -175,6 +189,8 @@ class NetRecommender(ScoringRecommender):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.history: list[dict[str, Any]] = []
+        #: Epochs of a stage before, where a net has one.
+        self.pretraining_history: list[dict[str, Any]] = []
         self.net: Any = None
 
     @property
@@ -193,11 +209,38 @@ class NetRecommender(ScoringRecommender):
         for _, items, users in padded_batches(train, self.config.batch_tokens, rng, shard):
             yield items, users
 
-    def build(self, split: Split, checkpoint: Path | None = None) -> SequenceNet:
-        """The net as the loop finds it; what trains in stages has the first behind it (``checkpoint``: of the fit)."""
+    def build(self, split: Split, **files: Any) -> SequenceNet:
+        """The net as the loop finds it; what trains in stages has the first behind it (``files``: of ``pretrain``)."""
         c = self.config
-        text = text_start(split.catalog, c.embedding_size, c.item_init)
+        text = text_start(split.catalog, c.embedding_size, c.item_init, c.seed)
         return self.Net(split.counts(), c, text, **self.net_arguments(split))
+
+    def pretrain(
+        self,
+        stage: nn.Module,
+        batches: Callable[[int, tuple[int, int]], Iterator[Any]],
+        *,
+        progress: Callable[[dict[str, Any]], None] | None = None,
+        log: Path | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        """Train ``stage``, which holds the net, for ``pretrain_epochs`` at ``pretrain_rate``; else as the fit trains.
+
+        The fit's ``progress`` gets each row with ``stage`` = "pretraining"; log and checkpoint stand beside the fit's:
+        ``NAME-pretraining.jsonl``, and a folder ``pretraining``. A killed stage goes on from its last epoch.
+        """
+        c = self.config
+        shared = {name: getattr(c, name) for name in TrainConfig.model_fields}
+        own = {"epochs": c.pretrain_epochs, "learning_rate": c.pretrain_rate, "ema_decay": None}
+        own["schedule_epochs"] = None  # that of the fit
+        self.pretraining_history = train(
+            stage,
+            batches,
+            TrainConfig(**shared | own),
+            log=None if log is None else log.with_stem(f"{log.stem}-pretraining"),
+            checkpoint=None if checkpoint is None else checkpoint / "pretraining",
+            progress=None if progress is None else lambda row: progress({**row, "stage": "pretraining"}),
+        )
 
     def net_arguments(self, split: Split) -> dict[str, Any]:
         """What ``Net`` is told beside counts, settings and text."""
@@ -221,10 +264,12 @@ class NetRecommender(ScoringRecommender):
         progress: Callable[[dict[str, Any]], None] | None = None,
         log: Path | None = None,
         checkpoint: Path | None = None,
+        exclude_seen: bool = True,
     ) -> None:
+        """``exclude_seen``: of the lists by which validation stops the net."""
         config = self.config
         torch.manual_seed(config.seed)
-        self.net = self.build(split, checkpoint)
+        self.net = self.build(split, progress=progress, log=log, checkpoint=checkpoint)
         learn = self.training_sequences(split)
         learn = learn.take(learn.lengths >= 2)
         valid = split.valid_sample(config.valid_cases, config.seed)
@@ -238,7 +283,7 @@ class NetRecommender(ScoringRecommender):
             self.net,
             batches,
             config,
-            validate=None if valid is None else lambda: self.validate(valid),
+            validate=None if valid is None else lambda: self.validate(valid, exclude_seen=exclude_seen),
             log=log,
             checkpoint=checkpoint,
             progress=progress,
@@ -250,12 +295,13 @@ class NetRecommender(ScoringRecommender):
             "parameters": self.parameters,
         }
 
-    def validate(self, cases: Cases) -> dict[str, float]:
+    def validate(self, cases: Cases, *, exclude_seen: bool = True) -> dict[str, float]:
         """HR and NDCG at 10 and 20, and the monitored metric, on ``cases``, with the net as it stands."""
         kind, cut = parse_metric(self.config.monitor)
         wanted = sorted({("hr", 10), ("ndcg", 10), ("hr", 20), ("ndcg", 20), (kind, cut)})
         longest = max(k for _, k in wanted)
-        position = metrics.positions(self.rank(cases.histories, longest).items, cases.targets)
+        lists = self.rank(cases.histories, longest, exclude_seen=exclude_seen)
+        position = metrics.positions(lists.items, cases.targets)
         return {f"{name}@{k}": float(ACCURACY[name](position, k).mean()) for name, k in wanted}
 
     def _encode(self, histories: Sequences, step: Callable[..., Tensor], width: int) -> Tensor:
@@ -310,6 +356,7 @@ class NetRecommender(ScoringRecommender):
 
     def restore(self, state: dict[str, Tensor]) -> None:
         # A frozen table needs its text vectors to be built, and they are part of the state: no encoder is asked.
+        state = {name: tensor.cpu() for name, tensor in state.items()}  # where a net is built
         text, arguments = state.get("items.text"), self.saved_arguments(state)
         self.net = self.Net(state["counts"].numpy(), self.config, text, **arguments)
         self.net.load_state_dict(state)

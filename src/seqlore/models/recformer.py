@@ -11,6 +11,7 @@ of each sequence in each epoch from those before it, over all items, whose vecto
 first ``refresh_epochs`` epochs and then stand still (the paper's second stage).
 
 An item that training never saw is encoded like any other; :meth:`Recformer.with_items` adds items to a fitted model.
+The encoder of the last making anew is kept beside the net, so that added items are read as the others were.
 
 Differs: published weights start from Longformer and are pre-trained on seven other categories; here the encoder and its
 vocabulary are small and learned on the catalogue at hand, so a figure of this class is none of theirs. Attention is
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from seqlore.config import Config
 from seqlore.data import Catalog, Sequences, Split
@@ -40,7 +41,6 @@ from seqlore.lore.tokenizer import PAD, SPECIAL, START, train_tokenizer
 from seqlore.models.layers import Block, Dropout, init_weights
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
-from seqlore.training import TrainConfig, train
 from seqlore.training.batches import plan
 
 #: Kinds of tokens, as :class:`RecformerNet` tells them apart.
@@ -130,6 +130,7 @@ class RecformerNet(SequenceNet):
     tokens: Tensor
     kinds: Tensor
     ends: Tensor
+    encoder: Tensor
 
     def __init__(self, counts: np.ndarray, config: RecformerConfig, _: Tensor | None, texts: dict[str, Tensor]) -> None:
         """Args: counts, config: as of ``SequenceNet``. texts: of ``item_tokens``, and ``tokenizer``, JSON in bytes."""
@@ -148,6 +149,9 @@ class RecformerNet(SequenceNet):
         )
         self.output_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
         init_weights(self.blocks)
+        #: All weights that read a text, as the items' vectors were last made with.
+        self.register_buffer("encoder", parameters_to_vector(self.reading().values()).detach())
+        self.register_load_state_dict_pre_hook(_own_encoder)
         for embedding in (self.word, self.place, self.kind, self.item_place):
             nn.init.normal_(embedding.weight, std=0.02)
 
@@ -198,18 +202,42 @@ class RecformerNet(SequenceNet):
         parts = [self.direction(*each) for each in zip(items.split(rows), lengths.split(rows), strict=True)]
         return torch.cat(parts) / self.config.temperature
 
+    def reading(self) -> dict[str, nn.Parameter]:
+        """The weights that read a text, by name."""
+        return {name: weight for name, weight in self.named_parameters() if name != "bias"}
+
+    def encoded(self, items: Tensor) -> Tensor:
+        """Items [n], each read as a history of one → [n, d]."""
+        return self.last_hidden(items[:, None], torch.ones_like(items)) * self.config.temperature
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Encode all items as they would be read now."""
-        training, index = self.training, torch.arange(1, len(self.items.vectors), device=self.ends.device)[:, None]
+        training = self.training
         self.eval()
-        self.items.vectors[1:] = self.last_hidden(index, torch.ones_like(index[:, 0])) * self.config.temperature
+        self.items.vectors[1:] = self.encoded(torch.arange(1, len(self.items.vectors), device=self.ends.device))
+        self.encoder = parameters_to_vector(self.reading().values()).detach()
         self.train(training)
+
+    @torch.no_grad()
+    def encode_as_before(self, first: int) -> None:
+        """Encode the items from ``first`` on, with the weights of the last ``refresh``."""
+        reader = copy.deepcopy(self).eval()
+        vector_to_parameters(self.encoder, reader.reading().values())
+        self.items.vectors[first:] = reader.encoded(
+            torch.arange(first, len(self.items.vectors), device=self.ends.device)
+        )
 
     def forward(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """(items [B, T], lengths [B], targets [B]) → loss of predicting the targets."""
         items, lengths, targets = batch
         return self.objective(self.direction(items, lengths) / self.config.temperature, targets)
+
+
+def _own_encoder(net: RecformerNet, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """States that were saved without ``encoder`` have their own weights in its place."""
+    if f"{prefix}encoder" not in state:
+        state[f"{prefix}encoder"] = torch.cat([state[prefix + name].flatten() for name in net.reading()])
 
 
 class Pretraining(nn.Module):
@@ -264,23 +292,15 @@ class Recformer(NetRecommender):
     def saved_arguments(self, state: dict[str, Tensor]) -> dict[str, Any]:
         return {"texts": {name: state[name] for name in ("tokens", "kinds", "ends", "tokenizer")}}
 
-    def build(self, split: Split, checkpoint: Path | None = None) -> SequenceNet:
-        """A pre-trained net. With ``checkpoint`` a killed pre-training goes on from its last epoch."""
-        net, c = super().build(split, checkpoint), self.config
+    def build(self, split: Split, **files: Any) -> SequenceNet:
+        """A pre-trained net."""
+        net, c = super().build(split), self.config
         assert isinstance(net, RecformerNet)
         self.net = net
         if c.pretrain_epochs:
             learn = self.training_sequences(split)
             learn = learn.take(learn.lengths >= 2)
-            shared = {name: getattr(c, name) for name in TrainConfig.model_fields}
-            stage = {"epochs": c.pretrain_epochs, "learning_rate": c.pretrain_rate, "ema_decay": None}
-            folder = None if checkpoint is None else checkpoint / "pretraining"
-            train(
-                Pretraining(net),
-                lambda epoch, shard: self.batches(learn, -epoch, shard),
-                TrainConfig(**shared | stage),
-                checkpoint=folder,
-            )
+            self.pretrain(Pretraining(net), lambda epoch, shard: self.batches(learn, -epoch, shard), **files)
         return net
 
     def before_epoch(self, train: Sequences, epoch: int) -> None:
@@ -309,6 +329,9 @@ class Recformer(NetRecommender):
     def with_items(self, items: pl.DataFrame) -> Recformer:
         """A copy of this model that also knows ``items`` (``item_id`` and the fields it reads), by their texts alone.
 
+        They are encoded with the weights that made the vectors of the others: an item with the same texts as another
+        has the same vector.
+
         Raises: DataError: an item is known already.
         """
         from tokenizers import Tokenizer
@@ -329,8 +352,6 @@ class Recformer(NetRecommender):
         more = copy.copy(self)
         more._catalog = Catalog(pl.concat([self.catalog.items, items], how="diagonal_relaxed"), ordered=True)
         more.restore(state)
-        with torch.no_grad():
-            index = torch.arange(self.catalog.size, more.catalog.size)[:, None]
-            vectors = more.net.last_hidden(index, torch.ones_like(index[:, 0])) * c.temperature
-            more.net.items.vectors[self.catalog.size :] = vectors
+        more.net.to(self.net.ends.device)
+        more.net.encode_as_before(self.catalog.size)
         return more

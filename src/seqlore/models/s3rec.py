@@ -17,13 +17,12 @@ by is the pre-training; a negative of MIP is any other item, one that the user h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
@@ -31,7 +30,6 @@ from seqlore.data import Sequences, Split
 from seqlore.models.attributes import attribute_table
 from seqlore.models.net import SequenceNet
 from seqlore.models.sasrec import SASRec, SASRecConfig, SASRecNet
-from seqlore.training import TrainConfig, train
 from seqlore.training.batches import padded_batches, windows
 
 
@@ -53,6 +51,15 @@ class S3RecConfig(SASRecConfig):
     mip_weight: float = Field(default=1.0, ge=0, description="Weight of masked item prediction.")
     map_weight: float = Field(default=1.0, ge=0, description="Weight of masked attribute prediction.")
     sp_weight: float = Field(default=0.5, ge=0, description="Weight of segment prediction.")
+
+    @model_validator(mode="after")
+    def _pretraining_has_segments(self) -> Self:
+        if self.pretrain_epochs and self.max_length < 2:
+            raise ValueError(
+                f"max_length = {self.max_length} leaves no segment of a sequence to pre-train on: take max_length = 2 "
+                "or more, or pretrain_epochs = 0"
+            )
+        return self
 
 
 class Masked(NamedTuple):
@@ -146,23 +153,18 @@ class S3Rec(SASRec):
     paper = "Zhou et al., CIKM 2020, 10.1145/3340531.3411954"
     Config: ClassVar[type[Config]] = S3RecConfig
 
-    def build(self, split: Split, checkpoint: Path | None = None) -> SequenceNet:
-        """A pre-trained net. With ``checkpoint`` a killed pre-training goes on from its last epoch."""
-        net, c = super().build(split, checkpoint), self.config
+    def build(self, split: Split, **files: Any) -> SequenceNet:
+        """A pre-trained net."""
+        net, c = super().build(split), self.config
         assert isinstance(net, SASRecNet)
         stage = Pretraining(net, attribute_table(split.catalog, c.attributes))
         if c.pretrain_epochs == 0:
             return net
         learn = windows(split.train, c.max_length, c.windows)
         learn = learn.take(learn.lengths >= 2)
-        shared = {name: getattr(c, name) for name in TrainConfig.model_fields}
-        settings = TrainConfig(
-            **shared | {"epochs": c.pretrain_epochs, "learning_rate": c.pretrain_rate, "ema_decay": None}
-        )
         if net.bias is not None:
             net.bias.requires_grad_(False)  # no objective of this stage reads it
-        folder = None if checkpoint is None else checkpoint / "pretraining"
-        train(stage, lambda epoch, shard: self.masked_batches(learn, epoch, shard), settings, checkpoint=folder)
+        self.pretrain(stage, lambda epoch, shard: self.masked_batches(learn, epoch, shard), **files)
         if net.bias is not None:
             net.bias.requires_grad_(True)
         return net

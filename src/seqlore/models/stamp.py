@@ -49,10 +49,23 @@ class STAMPNet(CausalNet):
         x = self.dropout(self.items(items))
         count = torch.arange(1, steps + 1, device=items.device, dtype=x.dtype)[:, None]
         mean = x.cumsum(1) / count  # of the session up to each step
-        asked = self.last(x) + self.mean(mean)
-        pair = torch.sigmoid(asked[:, :, None] + self.item(x)[:, None])  # [B, T, T, d]
-        weight = self.score(pair)[..., 0].tril()  # [B, T, T]: nothing later than the step is gathered
+        weight = self.weights(x, mean, x).tril()  # [B, T, T]: nothing later than the step is gathered
         return torch.tanh(self.interest(weight @ x + mean)) * torch.tanh(self.latest(x))
+
+    def weights(self, last: Tensor, mean: Tensor, x: Tensor) -> Tensor:
+        """How much of each item [B, T, d] is gathered for last items and means [B, Q, d]: [B, Q, T]."""
+        asked = self.last(last) + self.mean(mean)
+        pair = torch.sigmoid(asked[:, :, None] + self.item(x)[:, None])  # [B, Q, T, d]
+        return self.score(pair)[..., 0]
+
+    def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """As of ``CausalNet``, with the last step alone asking."""
+        real = torch.arange(items.shape[1], device=items.device) < lengths[:, None]  # [B, T]
+        x = self.dropout(self.items(items)) * real[..., None]
+        last = x[torch.arange(len(items), device=items.device), lengths - 1][:, None]  # [B, 1, d]
+        mean = x.sum(1, keepdim=True) / lengths[:, None, None]
+        state = self.interest(self.weights(last, mean, x) @ x + mean)
+        return (torch.tanh(state) * torch.tanh(self.latest(last)))[:, 0]
 
 
 class STAMP(NetRecommender):

@@ -11,15 +11,23 @@ SPECIAL = ["<s>", "</s>", "<pad>"]
 
 
 def make_backbone(folder: Path, family: str = "llama", *, width: int = 32, begin: bool = True) -> Path:
-    """Write a model of "llama", "gpt2", "qwen2" or "mistral" with random weights and a tokenizer over bytes.
+    """Write a model with random weights and a tokenizer over bytes.
+
+    "llama", "gpt2", "qwen2", "mistral"; "gemma", "gemma2", "granite", "cohere", which scale words or logits; "mamba",
+    which keeps no cache of keys and values.
 
     Args: begin: the tokenizer puts ``<s>`` before each text.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import (
         AutoModelForCausalLM,
+        CohereConfig,
+        Gemma2Config,
+        GemmaConfig,
         GPT2Config,
+        GraniteConfig,
         LlamaConfig,
+        MambaConfig,
         MistralConfig,
         PreTrainedTokenizerFast,
         Qwen2Config,
@@ -46,6 +54,11 @@ def make_backbone(folder: Path, family: str = "llama", *, width: int = 32, begin
         "llama": lambda: LlamaConfig(**common, **body),
         "qwen2": lambda: Qwen2Config(**common, **body),
         "mistral": lambda: MistralConfig(**common, **body, sliding_window=64),
+        "gemma": lambda: GemmaConfig(**common, **body, head_dim=width // 2),
+        "gemma2": lambda: Gemma2Config(**common, **body, head_dim=width // 2, final_logit_softcapping=2.0),
+        "granite": lambda: GraniteConfig(**common, **body, embedding_multiplier=3.0, logits_scaling=4.0),
+        "cohere": lambda: CohereConfig(**common, **body, logit_scale=0.25),
+        "mamba": lambda: MambaConfig(**common, hidden_size=width, state_size=4, num_hidden_layers=2),
         "gpt2": lambda: GPT2Config(**common, n_embd=width, n_layer=2, n_head=2, n_positions=256),
     }[family]()
     torch.manual_seed(0)

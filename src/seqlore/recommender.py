@@ -243,6 +243,8 @@ class Recommender(Model):
             raise DataError("histories is a list of histories, each a list of item ids: wrap a single one as [[…]]")
         dense = Sequences.from_lists([self.catalog.index(h) for h in histories])
         dense = dense.where(dense.items > 0)
+        if isinstance(users, str):
+            raise DataError("users is a list of user ids, one a history: wrap a single one as [user]")
         if users is None or self.users is None:
             return dense
         if len(users) != len(dense):

@@ -13,6 +13,8 @@ from seqlore.errors import ConfigError, MissingExtraError
 from seqlore.language.backbone import Backbone, BackboneConfig
 
 FAMILIES = ("llama", "gpt2", "qwen2", "mistral")
+#: The head's scale over that of the words that go in.
+SCALED = {"llama": 1.0, "gemma": 32**-0.5, "gemma2": 32**-0.5, "granite": 0.25, "cohere": 0.25}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -126,6 +128,43 @@ def test_the_digest_follows_the_content_and_not_the_place(folder: Path, tmp_path
     config = copy / "config.json"
     config.write_text(config.read_text() + "\n")
     assert first["digest"] != body_of(copy).identity["digest"]
+
+
+@pytest.mark.parametrize("family", [*SCALED, "mamba"])
+def test_vectors_in_and_logits_out_are_the_model_itself(tmp_path: Path, family: str):
+    body = body_of(make_backbone(tmp_path / "m", family))
+    tokens = torch.tensor([[0, *body.encode("what")], [0, *body.encode("goes")]])
+    with torch.no_grad():
+        own = body.model(input_ids=tokens).logits
+        torch.testing.assert_close(body.word_logits(body.hidden(body.embed(tokens))), own, atol=1e-4, rtol=1e-4)
+        rest = body.hidden(body.embed(tokens[:, 2:]), body.prefix(tokens[0, :2]))[0]
+        torch.testing.assert_close(body.word_logits(rest), own[0, 2:], atol=1e-4, rtol=1e-4)
+        assert body.item_scale() == pytest.approx(SCALED.get(family, 1.0), rel=1e-3)
+        mean, spread = body.vocabulary_mean()
+        every = body.model.get_input_embeddings()(torch.arange(body.size))
+        torch.testing.assert_close(mean, every.mean(0))
+        assert spread == pytest.approx(float((every - mean).square().mean().sqrt()), rel=1e-4)
+        body.check_vectors()
+        written = body.model.generate(input_ids=tokens[:1], max_new_tokens=4, do_sample=False)[:, tokens.shape[1] :]
+        assert body.write(body.embed(tokens[:1]), 4) == [body.decode(written[0])]
+
+
+def test_a_body_that_reads_vectors_in_another_way_is_refused(folder: Path):
+    body = body_of(folder, weights="random")
+    body.check_vectors()
+    body.logit_scale = 2.0
+    with pytest.raises(ConfigError, match="it does not say what it says of the words themselves"):
+        body.check_vectors()
+
+
+def test_what_cannot_be_is_refused_by_name(folder: Path):
+    with pytest.raises(ConfigError, match="is for the hub: leave it out"):
+        body_of(folder, revision="main")
+    with pytest.raises(ConfigError, match=r"lora_targets = .*no_such"):
+        body_of(folder, tune="lora", lora_targets=("no_such",))
+    for unheard in ({"device_map": "auto"}, {"quantize": "8bit"}):
+        with pytest.raises(ConfigError, match="drawn, not loaded"):
+            BackboneConfig.parse({"name": str(folder), "weights": "random", **unheard}, "backbone")
 
 
 def test_begin_token_only_where_the_tokenizer_sets_one(tmp_path: Path):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import seqlore as sl
 from seqlore.data import Split, leave_one_out
 from seqlore.errors import ConfigError
+from seqlore.language.backbone import BackboneConfig
 from seqlore.language.e4srec import E4SRec, standardised
 from toys import make_dataset
 
@@ -59,6 +60,9 @@ def test_the_donor_stays_and_adapter_projection_and_prediction_learn(fitted: E4S
     assert {name.split(".")[0] for name in learned} == {"adapter", "project", "predict"}
     assert any(p.abs().sum() > 0 for name, p in fitted.net.named_parameters() if "lora_B" in name)
     assert fitted.about["donor"]["model"] == "SASRec"
+    exempt = {name for name, p in fitted.net.named_parameters() if getattr(p, "decay_scale", 1.0) == 0}
+    assert {name.split(".")[0] for name in learned - exempt} == {"project", "predict"}
+    assert "project.bias" in exempt, "the mean of the words"
 
 
 def test_every_prefix_is_an_example_between_the_prompts(fitted: E4SRec, split: Split):
@@ -120,10 +124,13 @@ def test_saved_without_donor_and_body(fitted: E4SRec, split: Split, tmp_path: Pa
     assert {k.split(".")[0] for k in loaded.state()} == {"adapter", "project", "predict", "vectors", "counts"}
 
 
-def test_the_adapter_is_the_default_and_a_donor_needs_vectors(tiny_backbone: Path, split: Split):
+def test_the_adapter_is_the_default_and_a_donor_needs_vectors(tiny_backbone: Path, split: Split, monkeypatch):
     name = {"name": str(tiny_backbone)}
     assert E4SRec(backbone=name).config.backbone.tune == "lora"
     assert E4SRec(backbone={**name, "tune": "none"}).config.backbone.tune == "none"
+    assert E4SRec(backbone=BackboneConfig(**name)).config.backbone.tune == "lora"
+    assert E4SRec(backbone=BackboneConfig(**name, tune="none")).config.backbone.tune == "none"
+    monkeypatch.setattr(sl.models.Markov, "fit", lambda *_: pytest.fail("fitted before it is looked at"))
     with pytest.raises(ConfigError, match="no item vectors"):
         E4SRec(backbone=name, donor={"model": "Markov"}).fit(split)
     with pytest.raises(ConfigError, match="did you mean 'dropout'"):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seqlore.data import Split, Vocabulary, leave_one_out
 from seqlore.errors import ConfigError, DataError
 from seqlore.language.labels import LabelSet, LabelSource, from_summaries, mark_names
+from seqlore.lore import make_lore
 from seqlore.lore.book import COLUMNS, Lore, training_part
 from toys import make_dataset
 
@@ -63,12 +64,31 @@ def test_shuffled_labels_are_all_there_and_all_wrong(n: int, seed: int):
 
 
 def test_switched_labels_are_the_others_and_reach_every_id():
-    foreign = labels([("item", "x", 0, "foreign item"), ("user", "y", 0, "foreign user"), ("user", "z", 0, "another")])
+    foreign = labels([("item", "x", 0, "foreign thing"), ("user", "y", 0, "this user"), ("user", "z", 0, "that one")])
     switched = THREE.switched(foreign, 0)
-    assert told(switched, "item") == {"a": {"foreign item"}, "b": {"foreign item"}}
-    assert told(switched, "user")["u"] < {"foreign user", "another"}
+    assert told(switched, "item") == {"a": {"foreign thing", "foreign thing foreign"}, "b": {"foreign thing"}}
+    assert told(switched, "user")["u"] < {"this user", "that one"}
     with pytest.raises(DataError, match="no user labels"):
         THREE.switched(foreign.of("item"), 0)
+    assert told(THREE.switched(foreign.of("item"), 0, ("item",)), "item") == told(switched, "item")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=3), min_size=1, max_size=4), st.integers(0, 3))
+def test_switched_labels_are_as_many_and_as_long(lengths: list[list[int]], seed: int):
+    own = [("item", f"i{i}", v, " ".join(["own"] * n)) for i, each in enumerate(lengths) for v, n in enumerate(each)]
+    foreign = labels([("item", f"x{i}", 0, f"One{i} two. Three four!") for i in range(3)])
+    switched = labels(own).switched(foreign, seed).frame
+    counted = {(i, v): len(t.split()) for _, i, v, t in switched.iter_rows()}
+    assert counted == {(i, v): len(t.split()) for _, i, v, t in own}
+    assert not switched["text"].str.contains("own").any()
+
+
+def test_missing_wordings_are_earlier_ones_in_another_order():
+    own = labels([("item", "a", v, "six words are in this label") for v in range(3)])
+    foreign = labels([("item", "x", 0, "First of it. Then the rest.")])
+    texts = own.switched(foreign, 0).frame["text"].to_list()
+    assert texts == ["First of it. Then the rest.", "Then the rest. First of it.", "First of it. Then the rest."]
 
 
 def test_one_kind_is_replaced_alone():
@@ -124,8 +144,19 @@ def test_labels_from_a_file_and_their_controls(split: Split, tmp_path: Path):
     assert told(shuffled, "item") == {"a": {"said of b"}, "b": {"said of a"}}
     assert told(shuffled, "user") == {"u0": {"said of u0"}}
     THREE.frame.write_parquet(tmp_path / "foreign.parquet")
-    foreign = LabelSource(files=(path,), users="foreign", foreign=str(tmp_path / "foreign.parquet")).read(split)
-    assert told(foreign, "user") == {"u0": {"of u"}}
+    one = str(tmp_path / "foreign.parquet")
+    foreign = LabelSource(files=path, users="foreign", foreign=one).read(split)  # type: ignore[arg-type]
+    assert told(foreign, "user") == {"u0": {"of u of"}}
+    THREE.of("user").frame.write_parquet(tmp_path / "users.parquet")
+    THREE.of("item").frame.write_parquet(tmp_path / "items.parquet")
+    with pytest.raises(DataError, match="no item labels"):
+        LabelSource(files=(path,), items="foreign", foreign=(str(tmp_path / "users.parquet"),)).read(split)
+    only = LabelSource(files=(path,), users="foreign", foreign=(str(tmp_path / "users.parquet"),)).read(split)
+    assert told(only, "user") == {"u0": {"of u of"}}, "items keep their own, and need no foreign ones"
+    two = (str(tmp_path / "users.parquet"), str(tmp_path / "items.parquet"))
+    both = LabelSource(files=(path,), items="foreign", users="foreign", foreign=two).read(split)
+    assert not both.frame["text"].str.contains("said").any()
+    assert set(told(LabelSource(files=(path,)).read(split, kinds=("user",)), "item")) == set()
     with pytest.raises(ConfigError, match="name the label file"):
         LabelSource.parse({"items": "foreign"}, "labels")
     with pytest.raises(DataError, match="not a readable Parquet"):
@@ -137,6 +168,10 @@ def test_labels_that_know_what_is_held_out_are_refused_unless_asked_for(split: S
     with pytest.raises(DataError, match="keeps back"):
         LabelSource(files=(path,)).read(split)
     assert len(LabelSource(files=(path,), leaky=True).read(split)) == 3
+    honest = str(file_of(split, tmp_path, "honest.parquet"))
+    for files in ((honest,), (path, honest)):
+        with pytest.raises(DataError, match=r"honest.parquet: leaky = true, and these labels were made without"):
+            LabelSource(files=files, leaky=True).read(split)
 
 
 def test_labels_are_made_where_no_file_is_named(split: Split, tmp_path: Path):
@@ -148,6 +183,16 @@ def test_labels_are_made_where_no_file_is_named(split: Split, tmp_path: Path):
     leaky = LabelSource(store=str(tmp_path / "lore.sqlite"), leaky=True).read(split)
     assert any("drum" in text for text in leaky.frame["text"])
     assert made.hash == source.read(split).hash, "the second time they come out of the store"
+
+
+def test_only_the_kinds_that_are_asked_for_are_made(split: Split, tmp_path: Path, monkeypatch):
+    source, asked = LabelSource(store=str(tmp_path / "lore.sqlite")), []
+    monkeypatch.setattr("seqlore.language.labels.make_lore", lambda *a, **k: asked.append(a[1]) or make_lore(*a, **k))
+    assert told(source.read(split, kinds=("item",)), "user") == {}
+    assert asked == ["item-label"]
+    users = source.read(split, kinds=("user",))
+    assert (told(users, "item"), set(told(users, "user"))) == ({}, {"u0", "u1", "u2"})
+    assert asked == ["item-label", "user-label"]
 
 
 def test_without_reviews_items_are_described_by_their_texts(tmp_path: Path):

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from seqlore.data import leave_one_out
-from seqlore.errors import DataError
+from seqlore.errors import ConfigError, DataError
 from seqlore.language.labels import LabelSet
 from seqlore.language.reconstruction import compare, emphasise, label_report, reconstruct
 from seqlore.language.relrec import ReLRec
@@ -49,7 +49,7 @@ class Spelled:
 def world(tiny_backbone: Path):
     histories = {f"u{u}": [f"i{(u + j) % 6}" for j in range(4)] for u in range(8)}
     split = leave_one_out(make_dataset(histories, {f"i{i}": f"thing {i}" for i in range(6)}))
-    settings = {"epochs": 1, "beta": 0, "gamma": 0, "label_tokens": 8}
+    settings = {"epochs": 1, "beta": 0, "gamma": 0, "label_tokens": 60}
     model = ReLRec(backbone={"name": str(tiny_backbone)}, **settings).fit(split)
     rows = [("item", f"i{i}", v, f"{'abcdef'[i] * 4} sturdy {v}") for i in range(6) for v in range(2)]
     rows += [("user", f"u{u}", 0, f"likes sturdy {'ghijklmn'[u]}") for u in range(7)]
@@ -72,6 +72,31 @@ def test_what_is_told_is_compared_with_the_first_wording(world, monkeypatch):
     assert blind.own == pytest.approx(blind.shuffled)
     assert blind.interval[0] <= 0 <= blind.interval[1]
     assert blind.found == pytest.approx(0.5)
+
+
+def test_what_is_true_is_what_was_trained(world, monkeypatch):
+    """Names replaced and cut, as in training: a perfect model scores 1."""
+    split, model, _ = world
+    labels = LabelSet.from_frame(
+        pl.DataFrame(
+            [("item", f"i{i}", 0, f"Thing {i} is {'abcdef'[i] * 9} and more") for i in range(6)],
+            schema=["kind", "id", "version", "text"], orient="row",
+        )
+    )  # fmt: skip
+    short = ReLRec(model.config, label_tokens=16)
+    short._catalog, short.users, short.net, short.about = model.catalog, model.users, model.net, model.about
+    said = {f"i{i}": f"this item is {'abcdef'[i] * 2}" for i in range(6)}
+    monkeypatch.setattr(short, "explain", lambda ids, kind: [said[i] for i in ids])
+    result = reconstruct(short, labels, "item", encoder=Spelled())
+    assert dict(result.frame.select("id", "label").iter_rows()) == said
+    assert result.own == pytest.approx(1.0, abs=1e-6)
+    named = ReLRec(model.config, names="iid")
+    named._catalog, named.users, named.net = model.catalog, model.users, model.net
+    with pytest.raises(ConfigError, match=r"give train=split\.train"):
+        reconstruct(named, labels, "user", encoder=Spelled())
+    users = LabelSet.from_frame(pl.DataFrame({"kind": ["user"], "id": ["u0"], "text": ["likes thing 1 much"]}))
+    index = int(split.users.index(["u0"])[0])
+    assert named.as_trained(users, "user", split.train)[index] == ("likes much",)
 
 
 def test_it_runs_on_what_the_model_really_says(world):

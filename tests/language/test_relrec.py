@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 
 import seqlore as sl
 from backbones import make_backbone
-from seqlore.data import Catalog, Sequences, Split, Vocabulary, leave_one_out
+from seqlore.data import Catalog, Sequences, Split, Vocabulary, leave_one_out, temporal_sessions
 from seqlore.errors import ConfigError, DataError
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.frozen import IdTable, ProjectionConfig
@@ -22,6 +24,7 @@ from seqlore.language.labels import LabelSet
 from seqlore.language.relrec import ReLRec, permuted_users
 from seqlore.language.tokens import Tokens
 from seqlore.lore.book import COLUMNS, Lore, training_part
+from seqlore.training import TrainConfig, train
 from toys import make_dataset
 
 QUICK = {"epochs": 2, "batch_size": 4, "warmup_steps": 0, "learning_rate": 0.01, "label_tokens": 16, "patience": 9}
@@ -83,11 +86,11 @@ def test_a_sequence_is_a_user_token_then_item_tokens(fitted: ReLRec, settings: d
     assert mask.astype(int).tolist() == read
 
 
-def rows_of(body: Backbone, text: str, names: str = "keep", kind: str = "item", limit: int = 64):
+def rows_of(body: Backbone, text: str, names: str = "keep", kind: str = "item", limit: int | None = None):
     labels = LabelSet.from_frame(pl.DataFrame({"kind": [kind], "id": ["x"], "text": [text]}))
     catalog = Catalog(pl.DataFrame({"item_id": ["x", "y"], "title": ["Rose Soap", "Old Comb"]}))
     users = Vocabulary(["x"])
-    prompts = Prompts(body, ["On {id}:"], kind)  # type: ignore[arg-type]
+    prompts = Prompts(body, ["On {id}:"], body.begin)
     history = Sequences.from_lists([catalog.index(["y"])], users=[1])
     rows = label_rows(labels, kind, prompts, body, catalog, users, limit=limit, names=names, train=history)  # type: ignore[arg-type]
     index = int((catalog if kind == "item" else users).index(["x"])[0])
@@ -103,9 +106,21 @@ def test_a_label_row_is_prompt_id_label_and_reads_the_label_alone(body: Backbone
     assert read.sum() == 6  # blank, four letters, the end
 
 
-def test_a_long_label_is_cut(body: Backbone):
+def test_a_long_label_is_cut_where_that_is_asked_for(body: Backbone):
     (tokens, read), _, _ = rows_of(body, "good", limit=3)
     assert tokens[1:][read[:-1]].tolist() == body.encode(" go")
+    (tokens, read), _, _ = rows_of(body, "good " * 40)
+    assert tokens[1:][read[:-1]].tolist() == [*body.encode(" " + ("good " * 40).strip()), 1]
+
+
+def test_what_is_cut_is_told(fitted: ReLRec, split: Split, settings: dict):
+    told = {"ids": 5, "wordings": 10, "longest": len(" a rose 1") + 1, "cut": 0.0}
+    assert fitted.about["labels"] == {"item": told, "user": {"ids": 9, "wordings": 9, "longest": 9, "cut": 0.0}}
+    model = ReLRec(**{**settings, "label_tokens": 9})
+    model.net, model.users, model._catalog = fitted.net, fitted.users, fitted.catalog
+    model.batches(split)
+    assert (model.about["labels"]["item"]["cut"], model.about["labels"]["user"]["cut"]) == (1.0, 0.0)
+    assert ReLRec(backbone=settings["backbone"]).config.label_tokens is None, "whole labels unless told otherwise"
 
 
 def test_names_in_labels(body: Backbone):
@@ -125,10 +140,20 @@ def test_names_in_labels(body: Backbone):
     assert int(catalog.index(["y"])[0]) + numbers.words in tokens, "a user's label names what that user bought"
 
 
-def test_a_prompt_has_one_place_for_the_id(body: Backbone):
+def test_settings_that_cannot_be_meant_are_refused_at_once(settings: dict):
     for wrong in ("no place", "{id} and {id}"):
-        with pytest.raises(ConfigError, match=r"must hold \{id\} once"):
-            Prompts(body, [wrong], "item")
+        with pytest.raises(ConfigError, match=r"item_prompts: .* must hold \{id\} once"):
+            ReLRec(**settings, item_prompts=[wrong], beta=0)
+    for nothing in ({"gamma": 0}, {"users": "none"}):
+        with pytest.raises(ConfigError, match="nothing is learned"):
+            ReLRec(**{**settings, "alpha": 0, "beta": 0, **nothing})
+
+
+def test_one_user_is_a_list_of_one(fitted: ReLRec):
+    with pytest.raises(DataError, match="users is a list of user ids"):
+        fitted.recommend([["i1"]], users="u1")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="explain takes a list"):
+        fitted.explain("i1")
 
 
 def test_what_the_body_cannot_read_is_refused(split: Split, settings: dict):
@@ -241,11 +266,25 @@ def test_the_body_is_bit_identical_after_training_and_only_the_rest_is_saved(
     started = start.build(split.counts()).state_dict()
     assert digest(model.net.body.model) == before
     assert not torch.equal(model.state()["items.table"], started["items.table"]), "the rest did learn"
-    assert {k.split(".")[0] for k in model.state()} == {"items", "users", "counts"}
+    assert {k.split(".")[0] for k in model.state()} == {"items", "users", "counts", "trained"}
     model.save(tmp_path / "m")
     loaded = sl.load(tmp_path / "m")
     assert loaded.about["backbone"] == {**model.net.body.identity}
     assert set(loaded.about["backbone"]) == {"name", "revision", "digest"}
+
+
+def test_a_hub_model_comes_back_at_the_commit_that_was_read(split: Split, settings: dict, tmp_path: Path, monkeypatch):
+    folder, asked = Path(settings["backbone"]["name"]), []
+
+    def located(config: BackboneConfig) -> tuple[Path, str]:
+        asked.append(config.revision)
+        return folder, "c0ffee"
+
+    monkeypatch.setattr("seqlore.language.backbone.locate", located)
+    model = ReLRec(**{**settings, "backbone": {"name": "who/what"}, "beta": 0, "gamma": 0, "epochs": 1}).fit(split)
+    model.save(tmp_path / "m")
+    assert sl.load(tmp_path / "m").about["backbone"]["revision"] == "c0ffee"
+    assert asked == [None, "c0ffee"]
 
 
 def test_another_backbone_in_its_place_is_refused(split: Split, settings: dict, tmp_path: Path):
@@ -275,6 +314,8 @@ def test_users_matter(fitted: ReLRec, split: Split):
     control = ReLRec(fitted.config, users="permuted")
     control._catalog, control.users, control.net = fitted.catalog, fitted.users, fitted.net
     torch.testing.assert_close(control.score(histories), other)
+    assert control.validate(split.valid) == fitted.validate(split.valid), "the same epoch is kept"
+    torch.testing.assert_close(control.score(histories), other)
 
 
 def test_a_stranger_is_the_mean_user(fitted: ReLRec, split: Split):
@@ -289,10 +330,30 @@ def test_a_stranger_is_the_mean_user(fitted: ReLRec, split: Split):
     assert fitted.recommend([[]], users=["u3"]).scores.tolist() != fitted.recommend([[]]).scores.tolist()
 
 
+def test_users_who_were_not_in_training_are_strangers(settings: dict):
+    """Temporal sessions: every test user is new."""
+    histories = {f"u{u:02}": [f"i{(u + j) % 4}" for j in range(3)] for u in range(20)}
+    split = temporal_sessions(make_dataset(histories, timestamp=[100 * u + t for u in range(20) for t in range(3)]))
+    model = ReLRec(**{**settings, "labels": {}, "beta": 0, "gamma": 0, "weight_decay": 0.0}).fit(split)
+    seen = sorted(set(split.train.users.tolist()))
+    assert model.net.trained.nonzero()[:, 0].tolist() == seen
+    test = split.test.histories
+    assert not {*test.users.tolist()} & {*seen}
+    strangers = Sequences(test.items, test.offsets)
+    torch.testing.assert_close(model.score(test), model.score(strangers))
+    mean = model.net.users()[torch.tensor(seen)].mean(0)
+    token = torch.tensor([[model.net.tokens.first_user + int(test.users[0])]])
+    torch.testing.assert_close(model.net.embed(token, model.net.items())[0, 0], mean)
+    moved = permuted_users(split.train, split.users.size, 0, np.array(seen)).users
+    assert (moved != split.train.users).all()
+    assert {*moved.tolist()} == {*seen}, "another's token is one that was trained"
+
+
 def test_without_users(split: Split, settings: dict):
     model = ReLRec(**settings, users="none").fit(split)
     assert model.net.users is None
-    assert model.about["labels"] == {"item": 5}
+    assert model.users is None
+    assert [*model.about["labels"]] == ["item"]
     histories = split.test.histories
     torch.testing.assert_close(model.score(histories), model.score(permuted_users(histories, split.users.size, 0)))
     counts = split.counts()
@@ -329,21 +390,84 @@ def test_explain_tells_of_items_and_users(fitted: ReLRec):
     assert fitted.explain([]) == []
     with pytest.raises(DataError, match="'i77' is not in the catalogue"):
         fitted.explain(["i1", "i77"])
+    several = [f"i{i}" for i in range(6)]
+    assert fitted.explain(several, max_tokens=4) == [fitted.explain([i], max_tokens=4)[0] for i in several]
+    assert len({fitted._drawn("item", i, 4) for i in several}) > 1, "not all are asked by one prompt"
+    with pytest.raises(ConfigError, match="kind = 'shop'"):
+        fitted.explain(["i1"], "shop")  # type: ignore[arg-type]
+    for wrong in (0, -3):
+        with pytest.raises(ConfigError, match="ask for at least one"):
+            fitted.explain(["i1"], max_tokens=wrong)
+    with pytest.raises(ConfigError, match="max_tokens = 250, with the longest prompt, needs"):
+        fitted.explain(["i1"], max_tokens=250)
+
+
+def test_without_a_begin_token_no_row_has_one(fitted: ReLRec, split: Split, settings: dict):
+    model = ReLRec(**{**settings, "begin": False, "epochs": 1}).fit(split)
+    for net, begins in ((model.net, False), (fitted.net, True)):
+        owner = model if net is model.net else fitted
+        for sequences, _, labels, _ in owner.batches(split)(1, (0, 1)):
+            assert ((sequences[:, 0] == 0) == begins).all()
+            assert ((labels[:, 0] == 0) == begins).all()
+
+
+def test_a_body_that_read_what_is_held_out_is_refused(split: Split, settings: dict, tmp_path: Path):
+    folder = tmp_path / "body"
+    shutil.copytree(settings["backbone"]["name"], folder)
+    given = {**settings, "beta": 0, "gamma": 0, "epochs": 1}
+
+    def read(hash: str, how: dict, kind: str = "reviews") -> None:
+        corpora = [{"name": "own texts"}, {"hash": hash, "split": how, "kind": kind}]
+        (folder / "pretraining.json").write_text(json.dumps({"corpora": corpora}))
+
+    mine, how = split.dataset.hash, dict(split.how)
+    for hash, part, kind in ((mine, how, "reviews"), (mine, {**how, "ties": "shuffled"}, "items")):
+        read(hash, part, kind)
+        ReLRec(**{**given, "backbone": {"name": str(folder)}}).fit(split)
+    for hash, part in (
+        ("another", how),
+        (mine, {**how, "ties": "shuffled"}),
+        (mine, {**how, "fitted_on": "everything"}),
+    ):
+        read(hash, part)
+        with pytest.raises(DataError, match=r"seqlore lore pretrain.*any_corpus"):
+            ReLRec(**{**given, "backbone": {"name": str(folder)}}).fit(split)
+    ReLRec(**{**given, "backbone": {"name": str(folder), "any_corpus": True}}).fit(split)
 
 
 @pytest.mark.parametrize("form", ["table", "bottleneck"])
 @pytest.mark.parametrize("layers", [0, 1, 2])
-@pytest.mark.parametrize("start", ["mean", "random"])
-def test_rows_start_around_the_mean_of_the_words_or_around_zero(form: str, layers: int, start: str):
+@pytest.mark.parametrize("width", [4, 16, 64])
+@pytest.mark.parametrize(("start", "noise"), [("mean", 1.0), ("random", 0.3)])
+def test_rows_start_around_their_centre_with_the_spread_that_is_asked_for(form, layers, width, start, noise):
     torch.manual_seed(0)
-    mean = torch.full((64,), 0.5)
-    config = ProjectionConfig(form=form, layers=layers, width=16, start=start)  # type: ignore[arg-type]
-    rows = IdTable(2000, 64, config, mean, 0.1)()
-    assert rows.shape == (2000, 64)
-    around = 0.5 if start == "mean" else 0.0
-    if layers < 2:  # with an activation between, the second map moves the mean
-        assert rows.mean().item() == pytest.approx(around, abs=0.02)
-    assert 0.01 < rows.std(0).mean() < 0.3
+    config = ProjectionConfig(form=form, layers=layers, width=width, start=start, noise=noise)
+    mean = torch.linspace(-0.5, 0.5, 64)
+    rows = IdTable(4000, 64, config, mean, 0.1)().detach()
+    assert rows.shape == (4000, 64)
+    spread = (rows - rows.mean(0)).square().mean().sqrt().item()
+    assert spread == pytest.approx(noise * 0.1, rel=0.04)
+    torch.testing.assert_close(rows.mean(0), mean if start == "mean" else torch.zeros(64), atol=0.015, rtol=0)
+
+
+class Idle(torch.nn.Module):
+    """Learns nothing, so that only decay moves it."""
+
+    def __init__(self, table: IdTable) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return 0 * self.table().sum() + 0 * batch.sum()
+
+
+@pytest.mark.parametrize(("form", "layers"), [("table", 0), ("table", 1), ("bottleneck", 1), ("table", 2)])
+def test_decay_draws_rows_to_the_mean_and_not_the_mean_to_zero(form, layers):
+    mean = torch.linspace(-0.5, 0.5, 64)
+    table = IdTable(50, 64, ProjectionConfig(form=form, layers=layers), mean, 0.1)
+    gone = TrainConfig(learning_rate=0.1, weight_decay=10.0, warmup_steps=0, epochs=1, device="cpu")
+    train(Idle(table), lambda epoch, shard: [torch.zeros(1)], gone)
+    torch.testing.assert_close(table().detach(), mean.expand(50, 64), atol=1e-5 if layers < 2 else 0.1, rtol=0)
 
 
 def test_equal_rows_without_noise_and_widths():
@@ -358,6 +482,7 @@ def test_equal_rows_without_noise_and_widths():
 def test_an_adapter_is_saved_and_comes_back(split: Split, settings: dict, tmp_path: Path):
     tuned = {**settings, "backbone": {**settings["backbone"], "tune": "lora", "lora_rank": 2}, "beta": 0, "gamma": 0}
     model = ReLRec(**tuned).fit(split)
+    assert all(getattr(p, "decay_scale", 1.0) == 0 for p in model.net.adapter.values())
     assert any(k.startswith("adapter.") for k in model.state())
     assert any(v.abs().sum() > 0 for k, v in model.state().items() if "lora_B" in k), "it learned"
     model.save(tmp_path / "m")

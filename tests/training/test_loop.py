@@ -145,6 +145,21 @@ def test_row_sparse_tables_train_and_resume(tmp_path: Path):
     assert not torch.equal(whole.rows.weight[1:3], start[1:3])
 
 
+def test_a_parameter_learns_and_decays_by_a_share():
+    class Still(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.plain, self.kept, self.slow = (nn.Parameter(torch.ones(2)) for _ in range(3))
+            self.kept.decay_scale, self.slow.rate_scale = 0.0, 0.5
+
+        def forward(self, batch):
+            return 0 * (self.plain + self.kept + self.slow).sum()
+
+    net, config = Still(), TrainConfig(epochs=1, learning_rate=0.1, weight_decay=2.0, warmup_steps=0)
+    train(net, lambda epoch, shard: [torch.zeros(1)], config)
+    assert [p[0].item() for p in (net.plain, net.kept, net.slow)] == pytest.approx([0.8, 1.0, 0.9])
+
+
 def test_a_loss_that_is_not_finite_is_one_sentence():
     class Broken(Line):
         def forward(self, batch):

@@ -65,6 +65,8 @@ class E4SRecConfig(FrozenConfig):
     @field_validator("backbone", mode="before")
     @classmethod
     def _adapter_by_default(cls, given: Any) -> Any:
+        if isinstance(given, BackboneConfig) and "tune" not in given.model_fields_set:
+            return given.model_copy(update={"tune": "lora"})
         return {"tune": "lora", **given} if isinstance(given, Mapping) else given
 
 
@@ -82,6 +84,7 @@ class E4SRecNet(FrozenNet):
         with torch.no_grad():
             self.project.weight.normal_(std=spread / vectors.shape[1] ** 0.5)
             self.project.bias.copy_(mean)
+        self.project.bias.decay_scale = 0.0  # type: ignore[attr-defined]  # the mean of the words; see seqlore.training
         self.predict = nn.Linear(body.width, len(counts), bias=False)
         self.before, self.after = body.begin + body.encode(config.instruction), body.encode(config.response)
         words = len(self.before) + len(self.after)
@@ -119,10 +122,12 @@ class E4SRec(FrozenRecommender):
     Config: ClassVar[type[Config]] = E4SRecConfig
 
     def _fit(self, split: Split, **options: Any) -> None:
-        donor = self.config.donor.build(self.config.seed).fit(split)
-        self.about["donor"] = {"model": donor.name, "valid": donor.about.get("valid")}
-        if not isinstance(donor, HasItemVectors):
+        donor = self.config.donor.build(self.config.seed)
+        if not callable(getattr(donor, "item_vectors", None)):
             raise ConfigError(f"donor {donor.name} has no item vectors; take one that has, such as SASRec or GRU4Rec")
+        donor.fit(split)
+        self.about["donor"] = {"model": donor.name, "valid": donor.about.get("valid")}
+        assert isinstance(donor, HasItemVectors)
         self._vectors = standardised(donor.item_vectors().detach().float().cpu())
         super()._fit(split, **options)
 

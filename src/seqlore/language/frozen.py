@@ -11,6 +11,7 @@ language model based sequential recommender systems with pseudo labels reconstru
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,12 +31,15 @@ from seqlore.evaluation import metrics, parse_metric
 from seqlore.evaluation.report import ACCURACY
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.tokens import Tokens
+from seqlore.lore.book import check_training
 from seqlore.recommender import ScoringRecommender
 from seqlore.training import TrainConfig, outcome, train
 from seqlore.training.batches import plan
 
 #: Padded positions in a batch when nothing is learned.
 READ_TOKENS = 8192
+#: Rows that are drawn to measure how far projected rows spread.
+PROBE = 2048
 
 
 class ProjectionConfig(Config):
@@ -60,55 +64,90 @@ class ProjectionConfig(Config):
 
 
 class IdTable(nn.Module):
-    """Vectors of n ids in the width of a body; row 0 (padding, or the stranger) is the caller's affair."""
+    """Vectors of n ids in the width of a body; row 0 (padding, or the stranger) is the caller's affair.
+
+    Rows hold what is an id's own and start around zero; the mean that all start from is a constant beside them, or the
+    bias of the last map, and weight decay leaves it alone: strong decay draws ids to the mean, not the mean to zero.
+    """
 
     def __init__(self, n: int, width: int, config: ProjectionConfig, mean: Tensor, spread: float) -> None:
         """Args: mean [width], spread: of the word vectors, see ``Backbone.vocabulary_mean``."""
         super().__init__()
         inner = config.width or max(1, width // 8)
         aim = config.noise * spread
-        start = mean if config.start == "mean" else torch.zeros_like(mean)
+        start = mean.clone() if config.start == "mean" else torch.zeros_like(mean)
+        # Table and map start with entries of one size, so that one learning rate moves both by the same share.
+        size = (spread / inner**0.5) ** 0.5
+        straight = config.layers == 0 or config.form == "bottleneck"
+        drawn = aim if straight else size * config.noise
+        self.table = nn.Parameter(drawn * torch.randn(n, width if straight else inner))
         if config.layers == 0:
-            self.table = nn.Parameter(start + aim * torch.randn(n, width))
-            self.project: nn.Module = nn.Identity()
+            self.project: nn.Module = _Shift(start)
             return
         if config.form == "bottleneck":
-            self.table = nn.Parameter(start + aim * torch.randn(n, width))
-            maps = [_Bottleneck(width, inner, start) for _ in range(config.layers)]
+            maps: list[nn.Module] = [_Bottleneck(width, inner) for _ in range(config.layers)]
         else:
-            # Table and map start with entries of one size, so that one learning rate moves both by the same share.
-            balanced = (spread / inner**0.5) ** 0.5
-            self.table = nn.Parameter(balanced * config.noise * torch.randn(n, inner))
-            maps = [_linear(inner, width, balanced, start)]
+            maps = [_linear(inner, width, size)]
             if config.layers == 2:
-                maps = [_linear(inner, inner, inner**-0.5, torch.zeros(inner)), *maps]
+                maps = [_linear(inner, inner, inner**-0.5), *maps]
         self.project = nn.Sequential(*(m for each in maps for m in (each, nn.GELU())))[:-1]
+        self._settle(drawn, aim, start)
+        for name, weight in self.project.named_parameters():
+            if name.endswith("bias"):
+                weight.decay_scale = 0.0  # type: ignore[attr-defined]  # read by seqlore.training
+
+    @torch.no_grad()
+    def _settle(self, size: float, aim: float, start: Tensor) -> None:
+        """Scale and shift the last map so that rows spread by ``aim`` around ``start``, which the maps before it, their
+        width and the activation between would change."""
+        last = self.project[-1]  # type: ignore[index]
+        last = last.up if isinstance(last, _Bottleneck) else last
+        drawn = size * torch.randn(PROBE // 2, self.table.shape[1], generator=torch.Generator().manual_seed(0))
+        rows = self.project(torch.cat([drawn, -drawn]))  # mirrored, so that the mean of linear maps is exact
+        centre = rows.mean(0)
+        found = (rows - centre).square().mean().sqrt()
+        factor = aim / found if aim > 0 and found > 0 else 1.0
+        last.bias.copy_(start - (centre - last.bias) * factor)
+        last.weight.mul_(factor)
 
     def forward(self, ids: Tensor | None = None) -> Tensor:
         """[..., d] of ``ids``, or of all, [n, d]."""
         return self.project(self.table if ids is None else F.embedding(ids, self.table))
 
 
-class _Bottleneck(nn.Module):
-    """d → w → d without activation; starts as the orthogonal projection onto w directions around ``centre``."""
+class _Shift(nn.Module):
+    """A constant beside the rows; it does not learn, since every row does."""
 
-    def __init__(self, width: int, inner: int, centre: Tensor) -> None:
+    by: Tensor
+
+    def __init__(self, by: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("by", by)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.by
+
+
+class _Bottleneck(nn.Module):
+    """d → w → d without activation; starts as the orthogonal projection onto w directions."""
+
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.down, self.up = nn.Linear(width, inner, bias=False), nn.Linear(inner, width)
         with torch.no_grad():
             nn.init.orthogonal_(self.down.weight)
             self.up.weight.copy_(self.down.weight.T)
-            self.up.bias.copy_(centre - self.up.weight @ (self.down.weight @ centre))
+            self.up.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.up(self.down(x))
 
 
-def _linear(inputs: int, outputs: int, std: float, bias: Tensor) -> nn.Linear:
+def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
     with torch.no_grad():
         layer.weight.normal_(std=std)
-        layer.bias.copy_(bias)
+        layer.bias.zero_()
     return layer
 
 
@@ -136,7 +175,10 @@ class FrozenNet(nn.Module):
     def __init__(self, body: Backbone, counts: NDArray[np.integer]) -> None:
         """Args: counts: int [size], of items in training."""
         super().__init__()
+        body.check_vectors()
         self.body, self.tokens = body, Tokens(body.size, len(counts))
+        for weight in body.trained.values():  # decay would draw a pretrained body, and what is added to it, to nothing
+            weight.decay_scale = 0.0  # type: ignore[attr-defined]  # read by seqlore.training
         self.adapter = nn.ParameterDict({name.replace(".", "/"): weight for name, weight in body.trained.items()})
         self.register_buffer("counts", torch.as_tensor(counts, dtype=torch.float32))
         self.counts: Tensor
@@ -148,7 +190,7 @@ class FrozenNet(nn.Module):
 
     def embed(self, tokens: Tensor, items: Tensor) -> Tensor:
         """Words and items [B, T] → [B, T, d]; ``items``: the vectors of all items, [size, d]."""
-        words = F.embedding(tokens.clamp_max(self.tokens.words - 1), self.body.words).to(items.device, items.dtype)
+        words = self.body.embed(tokens.clamp_max(self.tokens.words - 1)).to(items.device, items.dtype)
         here = (tokens >= self.tokens.words) & (tokens < self.tokens.first_user)
         return words.masked_scatter(here[..., None], items[tokens[here] - self.tokens.words])
 
@@ -202,6 +244,8 @@ class FrozenRecommender(ScoringRecommender):
         config = self.config
         torch.manual_seed(config.seed)
         self.net = self.build(split.counts())
+        if not config.backbone.any_corpus:
+            check_corpora(self.net.body, split)
         valid = split.valid_sample(config.valid_cases, config.seed)
         self.history = train(
             self.net,
@@ -266,6 +310,10 @@ class FrozenRecommender(ScoringRecommender):
         return self.net.state_dict()
 
     def restore(self, state: dict[str, Tensor]) -> None:
+        backbone, revision = self.config.backbone, self.about["backbone"]["revision"]
+        if revision is not None and not Path(backbone.name).is_dir():  # the commit that was read, whatever main is now
+            pinned = backbone.model_copy(update={"revision": revision})
+            self.config = self.config.model_copy(update={"backbone": pinned})
         self.net = self.build(state["counts"].numpy())
         told, found = self.about["backbone"]["digest"], self.net.body.identity["digest"]
         if told != found:
@@ -274,4 +322,29 @@ class FrozenRecommender(ScoringRecommender):
                 f"there now has {found}: put the right one there, or train again"
             )
         self.net.load_state_dict(state)
-        self.net.eval()
+        self.net.eval().to(self.config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def check_corpora(body: Backbone, split: Split) -> None:
+    """A body of `seqlore lore pretrain` says what it read; others (from the hub, …) cannot be asked.
+
+    Raises: DataError: it read another dataset, or texts that ``split`` holds out.
+    """
+    path = body.folder / "pretraining.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"{path}: not readable ({error}); pretrain the body again") from error
+    for corpus in told.get("corpora", ()):
+        if "hash" in corpus:  # a text file of one's own has none
+            told_of = None if corpus.get("kind") == "items" else corpus.get("split")  # texts of items hold no event
+            training = None if told_of is None else json.dumps(told_of, sort_keys=True)
+            try:
+                check_training(
+                    {"dataset": corpus["hash"], "training": training}, split, f"backbone {body.config.name!r}"
+                )
+            except DataError as error:
+                raise DataError(
+                    f"{error}: run `seqlore lore pretrain` on this dataset with this split, or, if that is meant, set "
+                    "backbone.any_corpus = true"
+                ) from None

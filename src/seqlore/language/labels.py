@@ -8,17 +8,18 @@ controls of Table 4 are functions from label sets to label sets, so that every a
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from seqlore.config import Config
 from seqlore.data import Split, Vocabulary
@@ -101,23 +102,40 @@ class LabelSet:
             parts.append(_renamed(self.of(kind).frame, moved))
         return LabelSet(pl.concat(parts).sort("kind", "id", "version"))
 
-    def switched(self, foreign: LabelSet, seed: int) -> LabelSet:
+    def switched(self, foreign: LabelSet, seed: int, kinds: Sequence[Kind] = KINDS) -> LabelSet:
         """Every id bears a label of another dataset (Table 4); where that has fewer, its labels serve several ids.
+
+        As much text stays to be learned: an id keeps its number of wordings, and each its number of words, to which the
+        foreign text is cut, or lengthened by the next one. Where the foreign label has fewer wordings, they come again
+        with their sentences in another order.
+
+        Args: kinds: of which labels are switched; those of others are left out.
 
         Raises: DataError: the foreign set has no label of a kind that this one has.
         """
-        parts = []
-        for kind in KINDS:
-            ids = self.of(kind).frame["id"].unique(maintain_order=True)
-            theirs = foreign.of(kind).frame["id"].unique(maintain_order=True)
-            if len(ids) and not len(theirs):
+        rows: list[tuple[str, str, int, str]] = []
+        for kind in kinds:
+            frame = self.of(kind).frame
+            theirs = foreign.of(kind).frame.group_by("id", maintain_order=True).agg("text")["text"].to_list()
+            if len(frame) and not theirs:
                 raise DataError(f"the foreign label set has no {kind} labels to switch with; name another")
-            if not len(ids):
-                continue
             drawn = np.random.default_rng((seed, KINDS.index(kind))).permutation(len(theirs))
-            moved = pl.DataFrame({"id": theirs.gather(np.resize(drawn, len(ids))), "to": ids})
-            parts.append(_renamed(foreign.of(kind).frame, moved))
-        return LabelSet(pl.concat(parts).sort("kind", "id", "version"))
+            own = frame.group_by("id", maintain_order=True).agg("version", "text").iter_rows()
+            for at, (id, versions, texts) in enumerate(own):
+                for number, (version, text) in enumerate(zip(versions, texts, strict=True)):
+                    length, words, step = len(text.split()), list[str](), at
+                    while len(words) < length:
+                        words += _worded(theirs[drawn[step % len(drawn)]], number)
+                        step += 1
+                    rows.append((kind, id, version, " ".join(words[:length])))
+        return LabelSet(pl.DataFrame(rows, schema=COLUMNS, orient="row").sort("kind", "id", "version"))
+
+
+def _worded(texts: Sequence[str], number: int) -> list[str]:
+    """Words of a label's wording ``number``; past the last, of an earlier one with its sentences moved round."""
+    sentences = re.split(r"(?<=[.!?])\s+", texts[number % len(texts)].strip())
+    first = number // len(texts) % len(sentences)
+    return " ".join([*sentences[first:], *sentences[:first]]).split()
 
 
 def _renamed(frame: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
@@ -192,38 +210,51 @@ class LabelSource(Config):
         default="own", description="Items bear their own labels, each other's, or those of another dataset."
     )
     users: Control = Field(default="own", description="… and users.")
-    foreign: str | None = Field(
-        default=None, description="Label file of another dataset; explanations of XRec can serve."
+    foreign: tuple[str, ...] = Field(
+        default=(), description="Label files of another dataset, or one; explanations of XRec can serve."
     )
     leaky: bool = Field(
         default=False, description="Diagnostic: labels know the held-out reviews too. Never for a result."
     )
 
+    @field_validator("files", "foreign", mode="before")
+    @classmethod
+    def _one_file_is_a_list_of_one(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else () if given is None else given
+
     @model_validator(mode="after")
     def _foreign_is_named(self) -> LabelSource:
-        if "foreign" in (self.items, self.users) and self.foreign is None:
+        if "foreign" in (self.items, self.users) and not self.foreign:
             raise ValueError("foreign: name the label file whose labels items or users shall bear")
         return self
 
-    def read(self, split: Split, seed: int = 0) -> LabelSet:
-        """The labels for a split, made where they are not there yet.
+    def read(self, split: Split, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> LabelSet:
+        """The labels for a split, of ``kinds``, made where they are not there yet.
 
         Raises: DataError: a file is missing, is about another dataset, or was written from what ``split`` holds out
-            (unless ``leaky``). ConfigError: no such language model.
+            (unless ``leaky``, and then a file that knows less is refused). ConfigError: no such language model.
         """
         known = split.with_everything() if self.leaky else split
-        frames = [load_lore(_path(file), known).frame for file in self.files] if self.files else self._made(known)
-        labels = LabelSet.from_frame(pl.concat(frames), "labels")
+        if self.files:
+            lore = {file: load_lore(_path(file), known) for file in self.files}
+            if self.leaky:
+                _check_leaky(lore)
+            frames = [each.frame for each in lore.values()]
+        else:
+            frames = self._made(known, kinds)
+        frame = pl.concat(frames)
+        labels = LabelSet.from_frame(frame.filter(pl.col("kind").is_in(kinds)), "labels")
         controls: tuple[tuple[Kind, Control], ...] = (("item", self.items), ("user", self.users))
         for kind, control in controls:
-            if control == "shuffled":
+            if kind in kinds and control == "shuffled":
                 labels = labels.replaced(kind, labels.shuffled(seed))
-            elif control == "foreign":
-                assert self.foreign is not None  # validated
-                labels = labels.replaced(kind, labels.switched(read_labels(_path(self.foreign)), seed))
+            elif kind in kinds and control == "foreign":
+                foreign = pl.concat([read_labels(_path(file)).frame for file in self.foreign])
+                other = LabelSet.from_frame(foreign, "foreign labels")
+                labels = labels.replaced(kind, labels.switched(other, seed, (kind,)))
         return labels
 
-    def _made(self, split: Split) -> list[pl.DataFrame]:
+    def _made(self, split: Split, kinds: Sequence[Kind]) -> list[pl.DataFrame]:
         events = split.dataset.interactions
         reviewed = any(column in events.columns and events[column].count() for column in ("review", "summary"))
         item_task: Task = self.item_task if self.item_task != "auto" else "item-label" if reviewed else "item-knowledge"
@@ -236,9 +267,25 @@ class LabelSource(Config):
             return make_lore(split, task, model, store, self.lore, profiles=profiles)
 
         with LoreStore(None if self.store is None else _path(self.store)) as store:
-            items = made(item_task)
-            users = made(user_task, items if self.profiles else None)
-        return [items.frame, users.frame]
+            users = "user" in kinds
+            found = [made(item_task)] if "item" in kinds or (users and self.profiles) else []
+            if users:
+                found.append(made(user_task, found[0] if self.profiles else None))
+        return [each.frame for each in found]
+
+
+def _check_leaky(lore: Mapping[str, Lore]) -> None:
+    """Raises: DataError: a file was written without the held-out reviews, so that it would pass for a leaky one."""
+    parts = {file: each.about["training"] for file, each in lore.items()}
+    knows = {
+        file: part is not None and json.loads(part).get("fitted_on") == "everything" for file, part in parts.items()
+    }
+    blind = [file for file in parts if not knows[file] and (parts[file] is not None or not any(knows.values()))]
+    if blind:
+        raise DataError(
+            f"{blind[0]}: leaky = true, and these labels were made without the held-out reviews; leave files out, so "
+            "that leaky ones are made, or leave leaky out"
+        )
 
 
 def read_labels(path: Path) -> LabelSet:

@@ -9,7 +9,7 @@ among all.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from seqlore.data import Cases, Split
-from seqlore.errors import DataError
+from seqlore.data import Cases, Sequences, Split
+from seqlore.errors import ConfigError, DataError
 from seqlore.evaluation.paired import paired_test
 from seqlore.language.labels import Kind, LabelSet
 from seqlore.language.relrec import ReLRec
@@ -73,15 +73,21 @@ def reconstruct(
     limit: int | None = None,
     at: int = 10,
     seed: int = 0,
+    train: Sequences | None = None,
 ) -> Reconstruction:
-    """Reconstruct the labels of all items or users that have one, and compare. The true label is the first wording.
+    """Reconstruct the labels of all items or users that have one, and compare. The true label is the first wording as
+    it was trained: names replaced, and cut where the model's labels were.
 
-    Args: limit: only so many, drawn by ``seed``; retrieval is then among these.
+    Args:
+        limit: only so many, drawn by ``seed``; retrieval is then among these.
+        train: the training sequences, asked for where users' labels name items (``names="iid"``).
 
-    Raises: DataError: fewer than two ids of this kind are known and have a label.
+    Raises: DataError: fewer than two ids of this kind are known and have a label. ConfigError: ``train`` is missing.
     """
     vocabulary = model.catalog if kind == "item" else model.users
-    first = {} if vocabulary is None else dict(enumerate(labels.wordings(kind, vocabulary)))
+    if kind == "user" and model.config.names == "iid" and train is None:
+        raise ConfigError("names = 'iid': users' labels name what they bought; give train=split.train")
+    first = {} if vocabulary is None else dict(enumerate(model.as_trained(labels, kind, train)))
     known = np.array([i for i, texts in first.items() if texts], np.int64)
     if vocabulary is None or len(known) < 2:
         raise DataError(
@@ -170,5 +176,5 @@ def emphasise(text: str, like: str) -> str:
     return re.sub(r"\w+", lambda m: f"**{m[0]}**" if m[0].lower() in shared else m[0], text)
 
 
-def _words(text: str) -> Sequence[str]:
+def _words(text: str) -> Iterable[str]:
     return re.findall(r"\w+", text.lower())

@@ -13,75 +13,43 @@ Settled here, since the paper leaves it open: see the settings, :class:`Projecti
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from seqlore.config import Config
-from seqlore.data import Sequences, Split
-from seqlore.errors import DataError
+from seqlore.data import Cases, Sequences, Split
+from seqlore.errors import ConfigError, DataError
 from seqlore.language.backbone import Backbone
-from seqlore.language.frozen import FrozenConfig, FrozenNet, FrozenRecommender, IdTable, ProjectionConfig
-from seqlore.language.label_rows import LabelRows, Prompts, averaging_weights, label_rows, token_of
-from seqlore.language.labels import Kind, LabelSource
+from seqlore.language.frozen import FrozenNet, FrozenRecommender, IdTable
+from seqlore.language.label_rows import (
+    LabelRows,
+    Prompts,
+    averaging_weights,
+    label_rows,
+    token_of,
+    tokenised,
+)
+from seqlore.language.labels import KINDS, Kind, LabelSet
+from seqlore.language.relrec_settings import UNTRAINED, ReLRecConfig
 from seqlore.language.tokens import Tokens, padded
 from seqlore.models.layers import Dropout
 from seqlore.training.batches import windows
 
-ITEM_PROMPTS = (
-    "Here is what is known about {id}.",
-    "What buyers find in {id}, in a few words:",
-    "A short portrait of {id} follows.",
-    "Description of {id}:",
-)
-USER_PROMPTS = (
-    "Here is what {id} is like as a customer.",
-    "What {id} looks for, in a few words:",
-    "A short portrait of {id} follows.",
-    "Taste of {id}:",
-)
-
-
-class ReLRecConfig(FrozenConfig):
-    """Settings of ReLRec; the paper's arms are switches of these."""
-
-    projection: ProjectionConfig = Field(
-        default_factory=ProjectionConfig, description="From the tables of ids to the body."
-    )
-    labels: LabelSource = Field(default=LabelSource(), description="What is reconstructed.")
-    alpha: float = Field(default=0.75, ge=0, description="Weight of the next item.")
-    beta: float = Field(default=0.3, ge=0, description="Weight of the items' labels; 0 = not reconstructed.")
-    gamma: float = Field(default=0.9, ge=0, description="Weight of the users' labels; 0 = not reconstructed.")
-    users: Literal["own", "permuted", "none"] = Field(
-        default="own",
-        description="User token before the items; permuted = trained so, but asked with another's (a control).",
-    )
-    first_item: bool = Field(
-        default=True, description="The first item of a sequence is predicted too, from the user token."
-    )
-    begin: bool = Field(
-        default=True, description="The body's begin-of-text token stands before each row, where it has one."
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the id vectors that go into the body.")
-    label_tokens: int = Field(default=64, ge=2, description="Most tokens of a label; a longer one is cut.")
-    label_share: float = Field(
-        default=1.0, gt=0, le=1, description="Share of a batch's labels that are reconstructed, drawn anew each time."
-    )
-    names: Literal["this item", "iid", "keep"] = Field(
-        default="this item", description="What becomes of item names in labels; see seqlore.language.label_rows."
-    )
-    item_prompts: tuple[str, ...] = Field(default=ITEM_PROMPTS, min_length=1, description="With {id} once in each.")
-    user_prompts: tuple[str, ...] = Field(default=USER_PROMPTS, min_length=1, description="With {id} once in each.")
-
 
 class ReLRecNet(FrozenNet):
-    """Rows of tokens → loss; histories → states."""
+    """Rows of tokens → loss; histories → states.
+
+    Attributes: trained: bool [users], whose tokens were trained; the others get the mean of these.
+    """
+
+    trained: Tensor
 
     def __init__(self, body: Backbone, counts: NDArray[np.integer], users: int, config: ReLRecConfig) -> None:
         """Args: counts: int [size], of items in training. users: rows of the user table, the stranger's included."""
@@ -90,6 +58,8 @@ class ReLRecNet(FrozenNet):
         mean, spread = body.vocabulary_mean()
         self.items = IdTable(len(counts), body.width, config.projection, mean, spread)
         self.users = IdTable(users, body.width, config.projection, mean, spread) if config.users != "none" else None
+        self.register_buffer("trained", torch.zeros(users, dtype=torch.bool))
+        self.scale = body.item_scale()
         self.dropout = Dropout(config.dropout)
         self.begin = body.begin if config.begin else []
         body.check_length(len(self.begin) + 1 + config.max_length, "max_length")
@@ -98,16 +68,22 @@ class ReLRecNet(FrozenNet):
         return self.items()
 
     def embed(self, tokens: Tensor, items: Tensor) -> Tensor:
-        """As of the base, with users; a stranger gets the mean user token."""
+        """As of the base, with users; one who was not in training gets the mean of those who were."""
         out = super().embed(tokens, items)
         here = tokens >= self.tokens.first_user
         if self.users is not None and here.any():
             index, rows = (tokens[here] - self.tokens.first_user).unique(return_inverse=True)
-            known = self.users(index)
-            if index[0] == 0:
-                known = torch.cat([self.users()[1:].mean(0, keepdim=True), known[1:]])
+            known, strange = self.users(index), ~self.trained[index]
+            if strange.any():
+                known = torch.where(strange[:, None], self.mean_user(), known)
             out = out.masked_scatter(here[..., None], known[rows])
         return torch.where((tokens < self.tokens.words)[..., None], out, self.dropout(out))
+
+    def mean_user(self) -> Tensor:
+        """The mean vector of the users in training, [d]."""
+        assert self.users is not None
+        rows = self.trained.nonzero()[:, 0]
+        return self.users(rows).mean(0) if len(rows) else self.users()[1:].mean(0)
 
     def forward(self, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
         """(sequences, their weights, labels, theirs), each [R, L] → loss; the weight at t is that of token t + 1."""
@@ -125,7 +101,7 @@ class ReLRecNet(FrozenNet):
         return losses(hidden, tokens[:, 1:][read], vectors) @ weights[:, :-1][read]
 
     def _item_losses(self, hidden: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
-        return F.cross_entropy(hidden @ vectors[1:].T, targets - self.tokens.words - 1, reduction="none")
+        return F.cross_entropy(self.scale * hidden @ vectors[1:].T, targets - self.tokens.words - 1, reduction="none")
 
     def _word_losses(self, hidden: Tensor, targets: Tensor, _: Tensor) -> Tensor:
         return F.cross_entropy(self.body.word_logits(hidden), targets, reduction="none")
@@ -135,7 +111,7 @@ class ReLRecNet(FrozenNet):
         tokens = torch.cat([*front, torch.where(items > 0, items + self.tokens.words, 0)], 1)
         hidden = self.body.hidden(self.embed(tokens, vectors), prefix)
         last = lengths - 1 + len(front)  # −1, the end of the padding, where nothing precedes: not asked for
-        return hidden[torch.arange(len(items), device=items.device), last]
+        return self.scale * hidden[torch.arange(len(items), device=items.device), last]
 
     def prefix(self) -> Any:
         return self.body.prefix(torch.tensor(self.begin, dtype=torch.int64))
@@ -147,10 +123,17 @@ class ReLRec(FrozenRecommender):
     paper = "Na et al., Findings of EMNLP 2024, 10.18653/v1/2024.findings-emnlp.423"
     Config: ClassVar[type[Config]] = ReLRecConfig
     uses_users = True
+    #: Set while the model is validated, which is done with everyone's own token.
+    _validating = False
+
+    def _learns_from(self, split: Split) -> None:
+        super()._learns_from(split)
+        if self.config.users == "none":
+            self.users = None
 
     def build(self, counts: NDArray[np.integer]) -> ReLRecNet:
-        assert self.users is not None
-        return ReLRecNet(Backbone(self.config.backbone, seed=self.config.seed), counts, self.users.size, self.config)
+        users = 1 if self.users is None else self.users.size
+        return ReLRecNet(Backbone(self.config.backbone, seed=self.config.seed), counts, users, self.config)
 
     @property
     def answers_empty(self) -> bool:
@@ -165,9 +148,11 @@ class ReLRec(FrozenRecommender):
         c, tokens = self.config, self.net.tokens
         learn = windows(split.train, c.max_length + 1)
         learn = learn.take(learn.lengths >= (1 if c.first_item and c.users != "none" else 2))
-        weights = {"item": c.beta, "user": c.gamma if c.users != "none" else 0.0}
-        rows = self._label_rows(split, [kind for kind, weight in weights.items() if weight])  # type: ignore[misc]
-        self.about["labels"] = {kind: len(each.known) for kind, each in rows.items()}
+        if c.users != "none":
+            self.net.trained[torch.from_numpy(np.unique(learn.users[learn.users > 0]).astype(np.int64))] = True
+        weights = c.label_weights
+        rows = self._label_rows(split, [*weights])
+        self.about["labels"] = {kind: each.about() for kind, each in rows.items()}
 
         def epoch(number: int, shard: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
             rng = np.random.default_rng((c.seed, number))
@@ -207,41 +192,77 @@ class ReLRec(FrozenRecommender):
         return rows, read
 
     def _prompts(self, kind: Kind) -> Prompts:
-        c = self.config
-        prompts = Prompts(self.net.body, c.item_prompts if kind == "item" else c.user_prompts, kind)
-        self.net.body.check_length(prompts.longest + c.label_tokens, "label_tokens, with the longest prompt,")
+        """The prompts of one kind; with the longest there is room for the labels."""
+        c, body = self.config, self.net.body
+        prompts = Prompts(body, c.item_prompts if kind == "item" else c.user_prompts, self.net.begin)
+        body.check_length(prompts.longest + (c.label_tokens or 2), "label_tokens, with the longest prompt,")
         return prompts
+
+    def _room(self, prompts: Prompts) -> int | None:
+        """Tokens that the body reads behind the longest prompt."""
+        positions = self.net.body.positions
+        return None if positions is None else positions - prompts.longest
 
     def _label_rows(self, split: Split, kinds: Sequence[Kind]) -> dict[Kind, LabelRows]:
         c = self.config
         if not kinds:
             return {}
-        labels = c.labels.read(split, c.seed)
-        return {
-            kind: label_rows(
-                labels, kind, self._prompts(kind), self.net.body, split.catalog, split.users,
-                limit=c.label_tokens, names=c.names, train=split.train,
-            )
-            for kind in kinds
-        }  # fmt: skip
+        labels, out = c.labels.read(split, c.seed, kinds), {}
+        for kind in kinds:
+            prompts = self._prompts(kind)
+            out[kind] = label_rows(
+                labels, kind, prompts, self.net.body, split.catalog, split.users,
+                limit=c.label_tokens or self._room(prompts), names=c.names, train=split.train,
+            )  # fmt: skip
+        return out
+
+    def as_trained(self, labels: LabelSet, kind: Kind, train: Sequences | None = None) -> list[tuple[str, ...]]:
+        """The wordings of each item or user as training would have them written, names replaced and cut to
+        ``label_tokens``, [size].
+
+        Args: train: training sequences, where users' labels name items (``names="iid"``).
+        """
+        c, body = self.config, self.net.body
+        assert self.users is not None or kind == "item"
+        limit = c.label_tokens or self._room(self._prompts(kind))
+        users = self.catalog if self.users is None else self.users  # not read where items are asked for
+        rows = tokenised(labels, kind, body, self.catalog, users, limit=limit, names=c.names, train=train)
+        return [tuple(body.decode(each.tokens[each.words]) for each in wordings) for wordings in rows]
+
+    def validate(self, cases: Cases) -> dict[str, float]:
+        self._validating = True
+        try:
+            return super().validate(cases)
+        finally:
+            self._validating = False
 
     def _encode(self, histories: Sequences, vectors: Tensor) -> Tensor:
-        if self.config.users == "permuted":
+        if self.config.users == "permuted" and not self._validating:
             assert self.users is not None
-            histories = permuted_users(histories, self.users.size, self.config.seed)
+            known = self.net.trained.nonzero()[:, 0].cpu().numpy()
+            histories = permuted_users(histories, self.users.size, self.config.seed, known)
         return super()._encode(histories, vectors)
+
+    def knows_user(self, id: str) -> bool:
+        """Whether this user was in training, and so has a token of its own."""
+        return self.users is not None and bool(self.net.trained[int(self.users.index([id])[0])])
 
     @torch.inference_mode()
     def explain(self, ids: Sequence[str], kind: Kind = "item", *, max_tokens: int | None = None) -> list[str]:
         """What the model says that items or users are like: their labels, reconstructed word by word, [n].
 
-        Each is asked by a prompt drawn by the seed, and takes the likeliest word each time. An unknown user is told of
-        as the mean user.
+        Each is asked by a prompt drawn by seed and id, and takes the likeliest word each time, up to ``max_tokens``
+        (None = as many as the longest label in training). A user who was not in training is told of as the mean user.
 
-        Raises: DataError: an unknown item, or users of a model without user tokens.
+        Raises: DataError: an unknown item, or users of a model without user tokens. ConfigError: no such kind, or a
+            number of tokens that the body cannot write.
         """
+        if kind not in KINDS:
+            raise ConfigError(f"explain: kind = {kind!r} is neither 'item' nor 'user'")
+        if isinstance(ids, str):
+            raise DataError(f"explain takes a list of ids: wrap a single one as [{ids!r}]")
         vocabulary = self.catalog if kind == "item" else self.users
-        if vocabulary is None or (kind == "user" and self.net.users is None):
+        if vocabulary is None:
             raise DataError(f"{self.name} was trained without user tokens, so it can only explain items")
         index = vocabulary.index(ids)
         if kind == "item" and (index == 0).any():
@@ -249,7 +270,11 @@ class ReLRec(FrozenRecommender):
                 f"item {ids[int((index == 0).argmax())]!r} is not in the catalogue, so nothing is known of it"
             )
         prompts = self._prompts(kind)
-        drawn = np.random.default_rng(self.config.seed).integers(len(prompts), size=len(index))
+        length = self._length(kind, prompts) if max_tokens is None else max_tokens
+        if length < 1:
+            raise ConfigError(f"explain: max_tokens = {length}: ask for at least one")
+        self.net.body.check_length(prompts.longest + length, f"max_tokens = {length}, with the longest prompt,")
+        drawn = np.array([self._drawn(kind, id, len(prompts)) for id in ids], np.int64)
         self.net.eval()
         vectors, out = self.item_vectors(), [""] * len(index)
         self.net.body.place(vectors.device)
@@ -258,15 +283,26 @@ class ReLRec(FrozenRecommender):
                 rows = [prompts.around(at, token_of(kind, int(index[i]), self.net.tokens)) for i in part]
                 if rows:
                     tokens = torch.from_numpy(np.stack(rows)).to(vectors.device)
-                    texts = self.net.body.write(self.net.embed(tokens, vectors), max_tokens or self.config.label_tokens)
+                    texts = self.net.body.write(self.net.embed(tokens, vectors), length)
                     for i, text in zip(part, texts, strict=True):
                         out[i] = text
         return out
 
+    def _length(self, kind: Kind, prompts: Prompts) -> int:
+        """Tokens of the longest label in training, or of an ordinary one where none was trained on."""
+        told = self.about.get("labels", {}).get(kind, {}).get("longest", self.config.label_tokens or UNTRAINED)
+        return min(told, self._room(prompts) or told)
 
-def permuted_users(histories: Sequences, size: int, seed: int) -> Sequences:
-    """The same histories under the tokens of other users, in a cycle through all ``size`` − 1 known ones."""
-    order = 1 + np.random.default_rng(seed).permutation(size - 1)
-    other = np.zeros(size, np.int32)
+    def _drawn(self, kind: Kind, id: str, prompts: int) -> int:
+        """Which prompt asks about an id, whatever else is asked."""
+        key = hashlib.blake2b(f"{self.config.seed}\0{kind}\0{id}".encode(), digest_size=8).digest()
+        return int.from_bytes(key, "big") % prompts
+
+
+def permuted_users(histories: Sequences, size: int, seed: int, among: NDArray[np.integer] | None = None) -> Sequences:
+    """The same histories under the tokens of other users, in a cycle through all ``size`` − 1 known ones, or through
+    those of ``among``; the rest stay as they are."""
+    order = np.random.default_rng(seed).permutation(np.arange(1, size) if among is None else among)
+    other = np.arange(size, dtype=np.int32)
     other[order] = np.roll(order, 1)
     return Sequences(histories.items, histories.offsets, other[histories.users], histories.rows)

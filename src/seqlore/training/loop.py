@@ -33,7 +33,9 @@ class TrainConfig(Config):
     """Settings of the loop."""
 
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(default=0.01, ge=0, description="Decoupled weight decay, on all but row-sparse tables.")
+    weight_decay: float = Field(
+        default=0.01, ge=0, description="Decoupled weight decay, on all but row-sparse tables and what a net exempts."
+    )
     warmup_steps: int = Field(
         default=100, ge=0, description="Steps over which the learning rate rises linearly from 0."
     )
@@ -91,7 +93,7 @@ def train(
     dense, sparse = _parameters(net)
     made: list[torch.optim.Optimizer] = []
     if dense:
-        groups = _by_rate(dense)
+        groups = _groups(dense, config.weight_decay)
         made.append(torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True))
     if sparse:
         made.append(torch.optim.SparseAdam(sparse, lr=config.learning_rate))
@@ -184,12 +186,16 @@ def _parameters(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]
     )
 
 
-def _by_rate(parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
-    """Groups of the optimiser; a parameter may learn at a share of the rate: ``parameter.rate_scale = 0.1``."""
-    groups: dict[float, list[nn.Parameter]] = {}
+def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of the optimiser; a parameter may learn at a share of the rate (``parameter.rate_scale = 0.1``) and decay
+    by a share of ``weight_decay`` (``parameter.decay_scale = 0.0``: not at all, for what does not start near zero)."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for each in parameters:
-        groups.setdefault(getattr(each, "rate_scale", 1.0), []).append(each)
-    return [{"params": each, "rate_scale": scale} for scale, each in groups.items()]
+        groups.setdefault((getattr(each, "rate_scale", 1.0), getattr(each, "decay_scale", 1.0)), []).append(each)
+    return [
+        {"params": each, "rate_scale": rate, "weight_decay": decay * weight_decay}
+        for (rate, decay), each in groups.items()
+    ]
 
 
 def _move(batch: Any, device: torch.device) -> Any:

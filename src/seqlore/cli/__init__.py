@@ -14,6 +14,7 @@ from seqlore.cli import (
     doctor,
     embed,
     evaluate,
+    explain,
     lore,
     models,
     recommend,
@@ -45,6 +46,7 @@ app.add_typer(tasks.app, name="tasks")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(recommend.recommend)
+app.command()(explain.explain)
 app.command()(tune.tune)
 app.command()(serve.serve)
 app.command()(models.models)

@@ -25,6 +25,9 @@ def recommend(
         list[str] | None,
         typer.Option(metavar="TITLE", help="Words of a title, not exact; may be given many times, oldest first."),
     ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose history it is, for models that know users.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Length of the list.")] = 10,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Let the list repeat the history.")] = False,
     all_users: Annotated[
@@ -42,18 +45,27 @@ def recommend(
 
     ways = {"--history": history, "--titles": titles, "--all-users": all_users}
     asked = [name for name, given in ways.items() if given]
-    if len(asked) != 1:
+    if not asked and user is not None:
+        history = ""  # the user alone is asked for
+    elif len(asked) != 1:
         raise ConfigError(
             f"give one of --history, --titles and --all-users{', not ' + ' and '.join(asked) if asked else ''}"
         )
     fitted = load(model_folder(model))
+    if user is not None and all_users is not None:
+        raise ConfigError("--all-users asks for each user with their own history: leave --user out")
+    if user is not None and fitted.users is None:
+        raise ConfigError(f"{fitted.name} does not use users: leave --user out")
     if all_users is not None:
         _all_users(fitted, all_users, out, k, include_seen, as_json)
         return
-    items = _by_title(fitted, titles) if titles else _by_id(fitted, (history or "").split(","))
-    fitted.recommend([items], k, exclude_seen=not include_seen)  # loads what is loaded once
+    items = _by_title(fitted, titles) if titles else _by_id(fitted, history.split(",")) if history else []
+    if user is not None and fitted.users is not None and user not in fitted.users:
+        print(f"seqlore: the model does not know user {user}, who is answered as a stranger", file=sys.stderr)
+    of = None if user is None else [user]
+    fitted.recommend([items], k, users=of, exclude_seen=not include_seen)  # loads what is loaded once
     started = time.perf_counter()
-    found = fitted.recommend([items], k, exclude_seen=not include_seen)
+    found = fitted.recommend([items], k, users=of, exclude_seen=not include_seen)
     milliseconds = 1000 * (time.perf_counter() - started)
     names = [fitted.catalog.titles[i - 1] for i in fitted.catalog.index(items)]
     rows = [
@@ -64,9 +76,11 @@ def recommend(
     ]
     if as_json:
         told = [{"item_id": item, "title": name} for item, name in zip(items, names, strict=True)]
-        print_json({"model": fitted.name, "history": told, "recommendations": rows, "milliseconds": milliseconds})
+        whose = {} if user is None else {"user": user}
+        answer = {"model": fitted.name, **whose, "history": told, "recommendations": rows, "milliseconds": milliseconds}
+        print_json(answer)
         return
-    typer.echo("after: " + " → ".join(names) + "\n")
+    typer.echo("after: " + (" → ".join(names) or "nothing") + ("" if user is None else f", by {user}") + "\n")
     print_table(("rank", "title", "item", "score"), ((r["rank"], r["title"], r["item_id"], r["score"]) for r in rows))
     typer.echo(f"\n{fitted.name}, {milliseconds:.1f} ms")
 

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from seqlore.config import Config, nearest
 from seqlore.errors import ConfigError
+from seqlore.recommender import REGISTRY, model_class
 
 
 class Tank(Config):
@@ -54,3 +55,26 @@ def test_settings_cannot_be_changed() -> None:
 def test_nearest_ignores_case_and_keeps_silent_when_nothing_is_near() -> None:
     assert nearest("sasrec", ["SASRec", "BERT4Rec"]) == "; did you mean 'SASRec'?"
     assert nearest("qqq", ["SASRec"]) == ""
+
+
+class Described(Config):
+    plain: int = 1
+    """Below the field."""
+    given: int = Field(default=1, description="In the field.")
+
+
+class Redefined(Described):
+    plain: int = 2
+    given: int = 2
+
+
+def test_a_field_with_another_default_keeps_its_description() -> None:
+    told = {name: field.description for name, field in Redefined.model_fields.items()}
+    assert told == {"plain": "Below the field.", "given": "In the field."}
+    assert Redefined().plain == 2
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_setting_of_a_model_is_described(name: str) -> None:
+    fields = model_class(name).Config.model_fields
+    assert [key for key, field in fields.items() if not field.description] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,9 +12,25 @@ from seqlore.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Immutable settings. An unknown key is an error that names the nearest valid one."""
+    """Immutable settings. An unknown key is an error that names the nearest valid one.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A field is described by ``Field(description=…)`` or the docstring below it; a subclass that gives it another default
+    need not repeat that.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        for base in cls.__mro__[1:]:
+            for name, field in cast(dict, base.__dict__.get("__pydantic_fields__", {})).items():
+                if cls.model_fields[name].description is None:
+                    cls.model_fields[name].description = field.description
+
+    @property
+    def random(self) -> bool:
+        """Whether two fits with different seeds may differ: by itself, where there is a ``seed``."""
+        return "seed" in type(self).model_fields
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any], what: str) -> Self:

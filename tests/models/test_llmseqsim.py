@@ -75,6 +75,14 @@ def test_poolings_by_hand(pooling, pooled):
     torch.testing.assert_close(model.encode(history), torch.tensor([pooled], dtype=torch.float32))
 
 
+def test_an_item_that_recurs_counts_each_time():
+    model = fitted(pooling="mean", similarity="dot")
+    history = Sequences.from_lists([model.catalog.index(["n", "e", "mute", "e"])])
+    torch.testing.assert_close(model.encode(history), torch.tensor([[2 / 3, 2 / 3]]))
+    latest = fitted(pooling="mean", similarity="dot", last_n_items=2)
+    torch.testing.assert_close(latest.encode(history), torch.tensor([[1.0, 0.0]]))
+
+
 def test_concatenated_texts_stand_latest_first(known_space):
     fitted(pooling="concat", last_n_items=2).recommend([["s", "mute", "n", "e"], []])
     assert known_space[-1] == ["east, north"]

@@ -119,3 +119,5 @@ def test_binary_by_hand():
 def test_gbce_beta_runs_from_bce_to_the_sampling_rate():
     assert gbce_beta(1, 101, 0.0) == pytest.approx(1.0)
     assert gbce_beta(1, 101, 1.0) == pytest.approx(0.01)
+    assert gbce_beta(50, 101, 0.5) == pytest.approx(0.75)
+    assert gbce_beta(1024, 101, 0.75) == 1.0, "more draws than there are others sample them all"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,26 +10,38 @@ from seqlore.cli._common import Json, print_json, print_table
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="Show the settings of this model.")] = None, as_json: Json = False
+    name: Annotated[str | None, typer.Argument(help="Show the settings of this one.")] = None, as_json: Json = False
 ) -> None:
-    """List the models with their papers, or the settings of one."""
-    from seqlore.recommender import REGISTRY, model_class
+    """List the models, rerankers and their augmentations with their papers, or the settings of one."""
+    from seqlore.recommender import REGISTRY, RERANKERS, model_class, named
+    from seqlore.rerank.augment import AUGMENTATIONS
 
+    others = {name: ("reranker", target) for name, target in RERANKERS.items()}
+    others |= {name: ("augmentation", target) for name, target in AUGMENTATIONS.items()}
     if name is None:
-        rows = [{"name": known, "paper": model_class(known).paper} for known in sorted(REGISTRY)]
+        rows = [_row(known, "recommender", model_class(known)) for known in sorted(REGISTRY)]
+        rows += [_row(known, kind, named(target)) for known, (kind, target) in others.items()]
         if as_json:
             print_json(rows)
         else:
-            print_table(("model", "paper"), ((row["name"], row["paper"]) for row in rows))
-            typer.echo("\n`seqlore models NAME` lists a model's settings.")
+            print_table(("name", "kind", "paper"), (tuple(row.values()) for row in rows))
+            typer.echo("\n`seqlore models NAME` lists the settings of one.")
         return
-    fields = model_class(name).Config.model_fields
+    cls: Any = named(others[name][1]) if name in others else model_class(name)
     settings = [
-        {"setting": key, "default": field.get_default(call_default_factory=True), "about": field.description or ""}
-        for key, field in fields.items()
+        {
+            "setting": key,
+            "default": field.get_default(call_default_factory=True),
+            "about": " ".join((field.description or "").split()),
+        }
+        for key, field in cls.Config.model_fields.items()
     ]
     if as_json:
-        print_json({"name": name, "paper": model_class(name).paper, "settings": settings})
+        print_json({"name": name, "paper": cls.paper, "settings": settings})
     else:
-        typer.echo(f"{name}: {model_class(name).paper}\n")
+        typer.echo(f"{name}: {cls.paper}\n")
         print_table(("setting", "default", "about"), (tuple(each.values()) for each in settings))
+
+
+def _row(name: str, kind: str, cls: Any) -> dict[str, str]:
+    return {"name": name, "kind": kind, "paper": cls.paper}

@@ -5,6 +5,8 @@ J. Harte et al., "Leveraging large language models for sequential recommendation
 combined into one (their mean, with or without decay by age, or the last item's vector alone; or the names are
 concatenated and embedded anew), and the nearest items are listed. Nothing is trained.
 
+An item that recurs in a history counts each time, as the paper averages the products of a session.
+
 Deliberate choices where the paper is silent: an item without text is skipped in a history and never listed; a history
 without any text gets the popular items; concatenated names stand latest first, so that an encoder that cuts long texts
 loses the oldest; the Euclidean similarity is −½‖x − y‖², which orders items as the authors' 1 / (1 + ‖x − y‖) does and,
@@ -23,7 +25,7 @@ from torch.nn.functional import normalize, pad
 
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
-from seqlore.models._sparse import decay_weights, distinct, rows_matrix, steps
+from seqlore.models._sparse import decay_weights, rows_matrix, steps
 from seqlore.recommender import ScoringRecommender
 from seqlore.text.reduce import reduce
 from seqlore.text.source import TextSource
@@ -46,9 +48,14 @@ class LLMSeqSimConfig(Config):
     width: int = Field(default=64, ge=1)
     """Entries of a reduced vector."""
     last_n_items: int | None = Field(default=None, ge=1)
-    """Look at the latest items of the history only; None: all."""
+    """Look at the latest events of the history only; None: all."""
     seed: int = 0
     """Of the reduction."""
+
+    @property
+    def random(self) -> bool:
+        """Only what is reduced knows chance."""
+        return self.reduce is not None
 
     @model_validator(mode="after")
     def _one_space(self) -> Self:
@@ -94,7 +101,8 @@ class LLMSeqSim(ScoringRecommender):
 
     def encode(self, histories: Sequences) -> Tensor:
         """[n, d]; zero for a history without text."""
-        asked = distinct(histories, self._has_text.numpy(), self.config.last_n_items)
+        asked = histories.where(self._has_text.numpy()[histories.items])
+        asked = asked if self.config.last_n_items is None else asked.last(self.config.last_n_items)
         pooled = self._concatenated(asked) if self.config.pooling == "concat" else self._mean(asked)
         match self.config.similarity:
             case "cosine":

@@ -3,9 +3,10 @@
 Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (10.1109/ICDM.2018.00035); LLM2SASRec: Harte et
 al., RecSys 2023 (10.1145/3604915.3610639), footnote 6.
 
-Differs from the paper: full softmax over the catalogue instead of BCE with one negative (``loss`` gives that back),
-GELU and a feed-forward four times as wide as the model, pre-norm, a layer norm on the input, an output bias. Each
-was chosen on validation data of Amazon Beauty; see docs/models.md for what each is worth.
+Differs from the paper: full softmax over the catalogue instead of BCE with one negative (``loss="bce"`` with
+``negatives=1`` gives that back, but that its draws are from all items and may meet the target, where the paper's avoid
+the user's items), GELU and a feed-forward four times as wide as the model, pre-norm, a layer norm on the input, an
+output bias. Each was chosen on validation data of Amazon Beauty; see docs/models.md for what each is worth.
 """
 
 from __future__ import annotations

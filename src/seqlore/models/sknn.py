@@ -92,6 +92,11 @@ class SKNNConfig(Config):
     seed: int = 0
     """Of random sampling."""
 
+    @property
+    def random(self) -> bool:
+        """The seed is read by random sampling alone."""
+        return self.sampling == "random"
+
     @model_validator(mode="after")
     def _sets_have_no_weights(self) -> Self:
         if self.similarity in ("jaccard", "dice") and (self.decay != "none" or self.idf_similarity):

@@ -205,6 +205,9 @@ def binary(
 
 
 def gbce_beta(negatives: int, items: int, calibration: float) -> float:
-    """β of gBCE for ``negatives`` drawn uniformly from ``items`` − 1 others; ``calibration`` t in [0, 1], 0 = BCE."""
-    alpha = negatives / max(items - 1, 1)
+    """β of gBCE for ``negatives`` drawn uniformly from ``items`` − 1 others; ``calibration`` t in [0, 1], 0 = BCE.
+
+    Draws are independent here, so there may be more of them than others; α is the share that they sample, at most 1.
+    """
+    alpha = min(negatives / max(items - 1, 1), 1.0)  # a small catalogue: more draws than there are others
     return alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)

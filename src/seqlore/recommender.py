@@ -8,10 +8,11 @@ pickled. A model is found by its registered name only, so a folder cannot name c
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -165,7 +166,33 @@ class Model(ABC):
             raise DataError("the training part of the split holds no interactions")
         self._catalog = split.catalog
         self.users = split.users if self.uses_users else None
-        self.about = {"dataset": split.dataset.name, "dataset_hash": split.dataset.hash, "split": dict(split.how)}
+        held_out = {"valid": split.valid, "test": split.test}
+        self.about = {
+            "dataset": split.dataset.name,
+            "dataset_hash": split.dataset.hash,
+            "events_hash": split.dataset.events_hash,
+            "split": dict(split.how),
+            "held_out": {name: cases.digest for name, cases in held_out.items() if cases is not None},
+        }
+
+    def _bind(self, checkpoint: str | Path | None) -> None:
+        """A folder of checkpoints, where there is one, is about the data that ``about`` tells of.
+
+        Raises: DataError: it is about other data.
+        """
+        if checkpoint is not None:
+            told = ("dataset_hash", "split", "candidates")
+            manifest.bind(Path(checkpoint), {key: self.about[key] for key in told if key in self.about})
+
+    def own_users(self, histories: Sequences, users: Vocabulary) -> Sequences:
+        """``histories``, whose users ``users`` numbers, with the numbers that the model has for them.
+
+        0 for a user whom it does not know; a model that knows no users takes any histories as they are.
+        """
+        if self.users is None or self.users.ids == users.ids:
+            return histories
+        own = np.concatenate([[0], self.users.index(users.ids)]).astype(np.int32)
+        return replace(histories, users=own[histories.users])
 
     @abstractmethod
     def rank(
@@ -194,9 +221,10 @@ class Model(ABC):
         """Take over loaded children."""
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model folder; returns it. An existing model there is replaced."""
+        """Write the model folder; returns it. An existing model there is replaced, with its users and parts."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        manifest.clear(folder, self.children())
         state = {k: v.detach().cpu().contiguous() for k, v in self.state().items()}
         save_file(state, folder / "model.safetensors")
         self.catalog.items.write_parquet(folder / "items.parquet")
@@ -224,11 +252,23 @@ class Recommender(Model):
     def fit(self, split: Split, **options: Any) -> Self:
         """Learn from ``split.train``; nets stop on ``split.valid``. Returns the model itself.
 
-        ``options`` are those of ``_fit`` of the family (nets: ``progress``, ``log``, ``checkpoint``).
+        ``options`` are those of ``_fit`` of the family (nets: ``progress``, ``log``, ``checkpoint``, ``exclude_seen``).
         """
         self._learns_from(split)
+        self._bind(options.get("checkpoint"))
         self._fit(split, **options)
         return self
+
+    @classmethod
+    def fit_options(cls) -> set[str]:
+        """Names of the options that ``fit`` takes; those of the base too where ``_fit`` hands the rest to it."""
+        named: set[str] = set()
+        for own in (each.__dict__["_fit"] for each in cls.__mro__ if "_fit" in each.__dict__):
+            known = inspect.signature(own).parameters.values()
+            named |= {each.name for each in known if each.kind is each.KEYWORD_ONLY}
+            if not any(each.kind is each.VAR_KEYWORD for each in known):
+                break
+        return named
 
     @abstractmethod
     def _fit(self, split: Split) -> None: ...
@@ -285,6 +325,12 @@ class Recommender(Model):
         return Recommendations(
             [[ids[i - 1] for i in row] for row in kept], [[titles[i - 1] for i in row] for row in kept], lists.scores
         )
+
+
+def fit_with(model: Recommender, split: Split, **options: Any) -> Recommender:
+    """``model.fit`` with those of ``options`` (``progress``, ``log``, ``checkpoint``, …) that its family has."""
+    known = model.fit_options()
+    return model.fit(split, **{name: value for name, value in options.items() if name in known})
 
 
 def load(folder: str | Path) -> Recommender:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,9 @@ import pytest
 
 import seqlore as sl
 from seqlore.cli._common import print_table
+from seqlore.cli.doctor import EXTRAS
+from seqlore.experiment.screen import Screen
+from seqlore.recommender import model_class
 
 RECIPE = """
 name = "tiny"
@@ -166,6 +170,46 @@ def test_train_refits_the_winner_of_a_run_on_everything(cli: Callable, run_folde
     assert "was fitted on everything" in refused.err
 
 
+def test_a_train_that_was_killed_goes_on(
+    cli: Callable, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = [a for s in ("embedding_size=8", "epochs=2", "max_length=6", "layers=1") for a in ("--set", s)]
+    kept = ["--checkpoint", tmp_path / "unfinished", "--log", tmp_path / "log.jsonl"]
+    with monkeypatch.context() as patched:
+
+        def killed(self: Screen, row: dict) -> None:
+            raise OSError("killed")
+
+        patched.setattr(Screen, "epoch", killed)
+        assert cli("train", shop, "SASRec", *sets, *kept, "--out", tmp_path / "model").status
+    shown: list[int] = []
+    monkeypatch.setattr(Screen, "epoch", lambda self, row: shown.append(row["epoch"]))
+    done = cli("train", shop, "SASRec", *sets, *kept, "--out", tmp_path / "model")
+    assert done.status == 0, done.err
+    assert shown == [2]
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+    assert not (tmp_path / "unfinished").exists()
+    assert cli("train", shop, "SASRec", *sets, "--include-seen", "--out", tmp_path / "seen").status == 0
+    valid = [sl.load(tmp_path / name).about["valid"] for name in ("model", "seen")]
+    assert valid[0] != valid[1]
+    refused = cli("train", shop, "Markov", *kept, "--out", tmp_path / "markov")
+    assert refused.status == 2
+    assert "Markov takes no 'checkpoint' when it is fitted: leave it out" in refused.err
+
+
+def test_another_dataset_is_judged_on_demand_only(cli: Callable, shop: Path, tmp_path: Path) -> None:
+    data = sl.Dataset.load(shop)
+    sl.models.MostPopular().fit(sl.leave_one_out(data)).save(tmp_path / "model")
+    replace(data, items=data.items.with_columns(colour=pl.lit("red"))).save(tmp_path / "described")
+    assert cli("evaluate", tmp_path / "model", tmp_path / "described").status == 0, "the same interactions"
+    data.with_interactions(data.interactions[:-1], "one less").save(tmp_path / "shorter")
+    refused = cli("evaluate", tmp_path / "model", tmp_path / "shorter")
+    assert refused.status == 2
+    assert "was fitted on another dataset" in refused.err
+    assert "add --other-dataset" in refused.err
+    assert cli("evaluate", tmp_path / "model", tmp_path / "shorter", "--other-dataset").status == 0
+
+
 def test_models_lists_every_model_and_the_settings_of_one(cli: Callable) -> None:
     listed = json.loads(cli("models", "--json").out)
     assert {"SASRec", "LLM2BERT4Rec", "MostPopular"} <= {each["name"] for each in listed}
@@ -186,6 +230,21 @@ def test_doctor_waits_for_nobody(cli: Callable, monkeypatch: pytest.MonkeyPatch)
     assert found["torch"]["ok"]
     assert not found["hub"]["ok"]
     assert "all-MiniLM-L6-v2" in found["encoder"]["found"]
+
+
+def test_doctor_knows_every_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert set(EXTRAS) == set(extras) - {"all"}
+    for name, package in EXTRAS.items():
+        assert any(line.startswith(package) for line in extras[name])
+
+
+def test_settings_are_shown_with_what_they_mean(cli: Callable) -> None:
+    told = json.loads(cli("models", "VSKNN", "--json").out)["settings"]
+    about = {each["setting"]: each["about"] for each in told}
+    assert about["k"] == "Neighbours whose items are counted."
+    assert all(about.values())
 
 
 def test_a_title_may_look_like_markup(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,3 +268,18 @@ def test_the_demonstration_runs(cli: Callable, tmp_path: Path, monkeypatch: pyte
     command = done.out.strip().splitlines()[-1].split("--titles ")
     shown = cli("recommend", tmp_path / "demo", "--titles", json.loads(command[1]))
     assert shown.status == 0
+
+
+def test_a_demonstration_in_which_every_model_fails_says_so(
+    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, split: object, **options: object) -> None:
+        raise sl.SeqloreError("no")
+
+    for name in ("MostPopular", "Markov", "VSKNN", "LLMSeqSim", "SASRec", "LLM2SASRec"):
+        monkeypatch.setattr(model_class(name), "_fit", broken)
+    small = ["dataset.simulate.users=60", "dataset.simulate.items=60", "dataset.simulate.interactions_per_user=6"]
+    done = cli("demo", "--out", tmp_path / "demo", *(argument for change in small for argument in ("--set", change)))
+    assert done.status == 1
+    assert "There is no best model to ask, for none was fitted; the report says why." in done.out
+    assert "Traceback" not in done.err

@@ -55,6 +55,23 @@ def test_a_recipe_is_what_it_says(small: Path) -> None:
     assert (model.config.embedding_size, model.config.seed) == (8, 7)
 
 
+def test_a_seed_that_nothing_reads_is_not_repeated(small: Path) -> None:
+    def seeds(model: str, **settings: object) -> tuple[int, ...]:
+        row = {"model": model, "label": "row", "settings": settings}
+        recipe = Recipe.load(small)
+        given = recipe.model_dump(mode="json", exclude_none=True) | {"models": [row], "seeds": [4, 2]}
+        recipe = Recipe.parse({**given, "evaluation": {}}, "test")
+        return recipe.seeds_of(recipe.models[0])
+
+    assert seeds("VSKNN") == (4,)
+    assert seeds("VSKNN", sampling="random") == (4, 2)
+    assert seeds("LLMSeqSim") == (4,)
+    assert seeds("LLMSeqSim", reduce="random") == (4, 2)
+    parts = [{"model": "VSKNN"}, {"model": "Markov"}]
+    assert seeds("Blend", models=parts) == (4,)
+    assert seeds("Blend", models=[*parts, {"model": "SASRec"}]) == (4, 2)
+
+
 def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: Path, tmp_path: Path) -> None:
     recipe = Recipe.load(small)
     written = tmp_path / "written.toml"
@@ -71,6 +88,14 @@ def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        (["seeds=0"], "seeds: write a list: [0]"),
+        (["seeds=[1, 2, 1]"], "seeds: 1 stands there twice"),
+        (["models.SASRec.seeds=[3, 3]"], "models.1.seeds: 3 stands there twice"),
+        (['split.ties=["file", "file"]'], "split.ties: the same rule stands there twice"),
+        (
+            ['models.SASRec.settings.item_init={ mode = "frozen", scale = 1.0 }'],
+            "item_init: mode 'frozen' does not read 'scale': leave it out",
+        ),
         (["sedes=[1]"], "unknown setting 'sedes'; did you mean 'seeds'?"),
         (["split.tie=file"], "unknown setting 'split.tie'; did you mean 'ties'?"),
         (["dataset.simulate.user=3"], "unknown setting 'dataset.simulate.user'; did you mean 'users'?"),
@@ -85,6 +110,10 @@ def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: 
         (["models.SASRec.label=popular"], "two models are labelled 'popular': give each its own label"),
         (["evaluation.baseline=SASRek"], "baseline 'SASRek' is no label of this recipe (popular, SASRec)"),
         (["evaluation.metric=ndcg@20"], "metric 'ndcg@20' has a cut-off that is not among at = [5, 10]"),
+        (
+            ['models.SASRec.published={"hr@20"=0.1}'],
+            "models.SASRec.published: 'hr@20' is not computed: add 20 to evaluation.at = [5, 10]",
+        ),
         (["evaluation.metric=ndgc@10"], "there is no metric 'ndgc'; did you mean 'ndcg'?"),
         (["dataset.path=x"], 'dataset: give either path = "FOLDER" or a [dataset.simulate] table'),
         (["split.parts=[8, 1, 1]"], "'parts' belongs to protocol 'ratio' and 'user-ratio', not to 'leave-one-out'"),

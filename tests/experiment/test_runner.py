@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,8 +19,9 @@ from seqlore.errors import DataError
 from seqlore.experiment import Recipe, model_folder, refit, run
 from seqlore.experiment.journal import Journal
 from seqlore.experiment.leaderboard import bootstrap
+from seqlore.experiment.recipe import EvaluationSettings, ModelSettings, text_sources
 from seqlore.experiment.screen import Screen
-from seqlore.experiment.trial import PeakMemory, chosen_on_validation, text_sources
+from seqlore.experiment.trial import PeakMemory, Trial, chosen_on_validation, digest
 from seqlore.models import Blend, Markov, MostPopular, SASRec  # type: ignore[attr-defined]
 
 NET = {"embedding_size": 8, "max_length": 6, "layers": 1, "epochs": 3, "patience": 3}
@@ -158,6 +160,77 @@ def test_a_net_that_was_killed_ends_as_it_would_have(
     whole = run(recipe, out=tmp_path / "whole").board["rows"][0]
     assert row["metrics"] == whole["metrics"]
     assert row["runs"] == whole["runs"]
+
+
+def test_a_second_fit_that_was_killed_goes_on_too(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a row that is fitted on validation items too, then of the winner's refit, then of the refit by itself."""
+    row = {"model": "SASRec", "fit_on": "train+valid", "settings": NET | {"schedule": "cosine", "learning_rate": 0.01}}
+    settings = {"dataset": {"path": str(shop)}, "evaluation": {"at": [10]}, "models": [row], "refit_winner": True}
+    recipe = Recipe.parse(settings, "test")
+    whole = run(recipe, out=tmp_path / "whole").board["rows"][0]
+    model = sl.load(tmp_path / "whole" / whole["runs"][0]["model_folder"])
+    best = model.config.epochs
+    assert best > 1, "so that there is something to go on from"
+    assert (model.config.schedule_epochs, NET["epochs"]) == (3, 3)
+    shown: list[tuple[str, int]] = []
+
+    def epoch(self: Screen, row: dict) -> None:
+        shown.append((self._what, row["epoch"]))
+        if len(shown) in kills:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Screen, "epoch", epoch)
+    kills = {3 + 1, 3 + best + 1}  # after the first epoch of the second fit, and of the refit
+    for _ in kills:
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, out=tmp_path / "killed")
+    killed = run(recipe, out=tmp_path / "killed").board["rows"][0]
+    assert len(shown) == 3 + best + best, "no epoch was trained twice"
+    assert killed["metrics"] == whole["metrics"]
+    assert len((tmp_path / "killed" / "logs" / "SASRec--file--0--train+valid.jsonl").read_text().splitlines()) == best
+    finals = [sl.load(model_folder(tmp_path / name)) for name in ("whole", "killed")]
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+    kills, shown[:] = {1}, []
+    options = {"checkpoint": tmp_path / "unfinished", "log": tmp_path / "refit.jsonl"}
+    with pytest.raises(KeyboardInterrupt):
+        refit(tmp_path / "whole", tmp_path / "again", **options)
+    kills = set()
+    finals.append(refit(tmp_path / "whole", tmp_path / "again", **options))
+    assert [epoch for _, epoch in shown] == list(range(1, best + 1))
+    assert len((tmp_path / "refit.jsonl").read_text().splitlines()) == best
+    assert not (tmp_path / "unfinished").exists()
+    for other in finals[1:]:
+        for a, b in zip(finals[0].net.parameters(), other.net.parameters(), strict=True):
+            assert a.equal(b)
+
+
+def test_a_net_is_stopped_by_the_lists_that_it_is_judged_by(shop: Path, tmp_path: Path) -> None:
+    row = {"model": "SASRec", "settings": NET | {"epochs": 1}}
+    settings = {"dataset": {"path": str(shop)}, "evaluation": {"at": [10, 20]}, "models": [row]}
+    recipe = Recipe.parse(settings, "test")
+    for changes in ([], ["evaluation.exclude_seen=false"]):  # the second time, the net is fitted again
+        run(recipe, out=tmp_path, set=changes)
+        record = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-2])
+        valid = json.loads((tmp_path / "logs" / "SASRec--file--0.jsonl").read_text())["valid"]
+        assert valid == pytest.approx({name: record["valid"][name] for name in valid})
+
+
+def test_what_a_fit_depends_on(shop: Path, tmp_path: Path) -> None:
+    split = sl.leave_one_out(sl.Dataset.load(shop))
+
+    def fitted(seed: int = 0, model: str = "SASRec", exclude_seen: bool = True, **settings: Any) -> str:
+        entry = ModelSettings(model=model, settings=settings)
+        return Trial(entry, "file", seed, split, EvaluationSettings(exclude_seen=exclude_seen), tmp_path).fitted
+
+    assert fitted(exclude_seen=False) != fitted()
+    assert fitted(model="Markov", exclude_seen=False) == fitted(model="Markov")
+    # As it was before each seed drew a permutation of its own: those of seed 0 are what they were.
+    for seed, same in ((0, True), (1, False)):
+        entry = ModelSettings(model="SASRec", settings={"item_init": {"permute": True}})
+        parts = {"dataset": split.dataset.hash, "split": split.how, "model": "SASRec", "fit_on": "train", "seed": seed}
+        before = digest(seqlore=sl.__version__, settings=entry.config.model_dump(mode="json"), **parts)
+        assert (fitted(seed, item_init={"permute": True}) == before) is same
 
 
 def test_only_what_changed_is_fitted_again(recipe: Recipe, tmp_path: Path, fits: dict[str, int]) -> None:
@@ -317,6 +390,13 @@ def test_filters_are_applied_and_told(recipe: Recipe, tmp_path: Path) -> None:
 def test_a_winner_outside_the_run_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text('{"folder": "../elsewhere"}')
     with pytest.raises(DataError, match="lies outside the run folder"):
+        model_folder(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[1]", "{}", '{"folder": 3}'])
+def test_a_damaged_winner_is_one_sentence(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "model.json").write_text(damaged)
+    with pytest.raises(DataError, match=r"model.json: damaged, so it names no model; start `seqlore run` again"):
         model_folder(tmp_path)
 
 

@@ -164,6 +164,49 @@ def test_tuning_counts_what_ranking_lists():
         assert gain == pytest.approx((1 / np.log2(places + 2.0)).sum())
 
 
+@pytest.mark.parametrize(("monitor", "gain"), [("hr@1", 0.0), ("hr@2", 1.0), ("mrr@5", 0.5)])
+def test_weights_are_chosen_by_the_metric_and_the_rule_that_are_asked_for(monitor: str, gain: float):
+    """The target is a repeated item, which Markov puts second."""
+    walks = {"u": ["a", "b", "a", "a", "x"], "v": ["a", "b"], "w": ["a", "b"], "x": ["a", "c"]}
+    ring = leave_one_out(make_dataset(walks))
+    assert ring.valid is not None
+    case = ring.valid.take(ring.valid.histories.lengths == 3)
+    blend = Blend(models=[{"model": "Told"}, {"model": "Told"}], monitor=monitor)
+    parts = [Told().fit(ring), Told().fit(ring)]
+    target = int(case.targets[0])
+    for part in parts:
+        part.told = tuple(2.0 if i == target else 3.0 if i == target % 3 + 1 else 0.0 for i in range(1, 5))
+    blend._models, blend._catalog = parts, ring.catalog
+    blend._weigh([1.0, 1.0])
+    assert blend._gains(case, 1, exclude_seen=True).tolist() == [0.0] * len(GRID)
+    assert blend._gains(case, 1, exclude_seen=False).tolist() == [gain] * len(GRID)
+    assert "monitor" not in Blend().config.model_dump(), "digests of settings without it stay as they were"
+
+
+def test_parts_that_are_trained_have_a_log_and_a_checkpoint_each(tmp_path: Path):
+    ring = leave_one_out(make_dataset({f"u{n}": [f"i{(n + j) % 9}" for j in range(6)] for n in range(9)}))
+    net = {"model": "SASRec", "settings": {"embedding_size": 8, "epochs": 2, "max_length": 4}}
+    parts = [{"model": "Markov", "weight": 1.0}, net, net]
+    options = {"log": tmp_path / "log.jsonl", "checkpoint": tmp_path / "unfinished"}
+    seen: list[int] = []
+
+    def killed(row: dict) -> None:
+        seen.append(row["epoch"])
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Blend(models=parts).fit(ring, progress=killed, **options)
+    assert seen == [1, 2, 1]
+    resumed = Blend(models=parts).fit(ring, progress=lambda row: seen.append(row["epoch"]), **options)
+    assert seen == [1, 2, 1, 2], "what was done is not done again"
+    whole = Blend(models=parts).fit(ring)
+    assert resumed.about["weights"] == whole.about["weights"]
+    assert resumed.score(ring.test.histories).equal(whole.score(ring.test.histories))
+    for name in ("part-01", "part-02"):
+        assert len((tmp_path / f"log-{name}.jsonl").read_text().splitlines()) == 2
+
+
 def test_places_count_equals_by_index_and_misses_as_far_behind():
     scores = np.array([[LOW, 1, 2, 2, 2], [LOW, 1, 2, LOW, 0]], np.float32)
     assert _places(scores, np.array([3, 1])).tolist() == [2, 2]

@@ -54,7 +54,16 @@ BESIDE = {
     ("GRU4RecReranker", "layers"): {"layers": 2},
 }
 #: Of the loop (tests/training), of the lists (test_lists), or of augmentations (test_augment).
-ELSEWHERE = {"patience", "validate_every", "monitor", "device", "valid_cases", "augmentation", "start"}
+ELSEWHERE = {
+    "schedule_epochs",
+    "patience",
+    "validate_every",
+    "monitor",
+    "device",
+    "valid_cases",
+    "augmentation",
+    "start",
+}
 
 
 @lru_cache

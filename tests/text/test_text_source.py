@@ -12,7 +12,9 @@ from seqlore import ranking
 from seqlore.data import Catalog, Dataset, Sequences, leave_one_out
 from seqlore.errors import ConfigError, DataError
 from seqlore.text import SentenceEncoder, TextInit, TextSource, VectorStore
+from seqlore.text.encoder import open_encoder
 from seqlore.text.shelf import text_keys
+from seqlore.text.source import _derangement
 
 TITLES = ["red lipstick", "garden hose", None, "pink gloss", "  ", "口紅", "blue pen", "red lipstick"]
 
@@ -137,6 +139,63 @@ def test_permute_gives_each_item_the_vector_of_another(tiny_model: Path, catalog
     a, b = source(tiny_model).matrix(catalog, 3), source(tiny_model, permute=True).matrix(catalog, 3)
     assert not np.array_equal(a, b)
     np.testing.assert_allclose(np.sort(np.linalg.norm(a, axis=1)), np.sort(np.linalg.norm(b, axis=1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_item_keeps_its_own_vector_and_each_seed_of_a_model_draws_anew(monkeypatch: Any, seed: int) -> None:
+    catalog = Catalog(pl.DataFrame({"item_id": [f"i{n:02d}" for n in range(60)]}))
+    monkeypatch.setattr(TextInit, "vectors", lambda self, catalog: np.arange(60.0)[:, None])
+    drawn = [TextInit(permute=True).frozen_vectors(catalog, each)[:, 0] for each in (seed, seed + 1)]
+    for order in drawn:
+        assert sorted(order) == list(range(60))
+        assert (order != np.arange(60)).all()
+    assert not np.array_equal(*drawn)
+
+
+def test_seed_0_is_the_plain_draw_but_for_what_that_left_in_place(monkeypatch: Any) -> None:
+    monkeypatch.setattr(TextInit, "vectors", lambda self, catalog: np.arange(60.0)[:, None])
+    order = TextInit(permute=True).frozen_vectors(Catalog(pl.DataFrame({"item_id": ["a"]})))[:, 0]
+    plain = np.random.default_rng(0).permutation(60)
+    moved = order != plain
+    np.testing.assert_array_equal(moved, plain == np.arange(60))
+    assert moved.sum() == 3
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_small_permutations_leave_nothing_in_place(n: int) -> None:
+    for seed in range(50):
+        order = _derangement(n, np.random.default_rng(seed))
+        assert sorted(order) == list(range(n))
+        assert (order != np.arange(n)).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "unread"),
+    [
+        ({"mode": "frozen", "scale": 0.2}, "scale"),
+        ({"mode": "frozen", "reduce": "whiten"}, "reduce"),
+        ({"mode": "frozen", "null_share": 0.25}, "null_share"),
+        ({"mode": "frozen", "seed": 1}, "seed"),
+        ({"mode": "nullspace", "reduce": "random"}, "reduce"),
+        ({"mode": "nullspace", "seed": 1}, "seed"),
+        ({"null_share": 0.25}, "null_share"),
+    ],
+)
+def test_a_setting_that_the_mode_does_not_read_is_refused(settings: dict[str, Any], unread: str) -> None:
+    init = TextInit(**settings)  # so that a model that was saved with it can be loaded
+    with pytest.raises(ConfigError, match=f"mode '{init.mode}' does not read '{unread}': leave it out"):
+        init.check()
+
+
+def test_what_the_mode_reads_is_not_refused() -> None:
+    TextInit(mode="frozen", permute=True, seed=1).check()
+    TextInit(mode="nullspace", null_share=0.25, scale=0.2).check()
+    TextInit(reduce="random", seed=1, scale=0.2).check()
+
+
+def test_a_server_is_told_no_precision() -> None:
+    with pytest.raises(ConfigError, match="'openai:x' computes on its server: leave precision='bf16' out"):
+        open_encoder("openai:x", precision="bf16")
 
 
 def test_null_space(tiny_model: Path, catalog: Catalog) -> None:

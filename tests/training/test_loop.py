@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import PartialState
 from torch import nn
 
-from seqlore.errors import DataError
+from seqlore.errors import ConfigError, DataError
 from seqlore.training import TrainConfig, train
 
 
@@ -85,6 +86,15 @@ def test_a_killed_run_ends_exactly_as_it_would_have(tmp_path: Path, killed_after
     assert [r["train_loss"] for r in rows] == [r["train_loss"] for r in history]
     assert weights(resumed) == weights(whole)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_a_fit_that_ends_earlier_keeps_the_course_of_its_learning_rate():
+    config = TrainConfig(epochs=6, warmup_steps=0, schedule="cosine")
+    whole = train(fresh(), batches, config)
+    short = train(fresh(), batches, TrainConfig(epochs=3, warmup_steps=0, schedule="cosine", schedule_epochs=6))
+    assert [row["learning_rate"] for row in short] == [row["learning_rate"] for row in whole[:3]]
+    assert [row["train_loss"] for row in short] == [row["train_loss"] for row in whole[:3]]
+    assert "schedule_epochs" not in config.model_dump(), "digests of settings without it stay as they were"
 
 
 def test_an_average_of_the_weights_is_validated_kept_and_resumed(tmp_path: Path):
@@ -172,3 +182,22 @@ def test_a_loss_that_is_not_finite_is_one_sentence():
 def test_no_batch_is_one_sentence():
     with pytest.raises(DataError, match="too short"):
         train(fresh(), lambda epoch, shard: iter(()), TrainConfig(epochs=1))
+
+
+def test_a_fit_on_the_processor_leaves_later_fits_their_choice() -> None:
+    for device in ("cpu", None):
+        train(fresh(), batches, TrainConfig(epochs=1, device=device))
+        assert PartialState()._cpu is (device == "cpu")
+
+
+def test_devices_that_are_none_or_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for nonsense in ("foo", "cpu:", "gpu", ""):
+        with pytest.raises(ConfigError, match=f"{nonsense!r} is no device: use 'cpu', 'cuda' or 'mps'"):
+            TrainConfig.parse({"device": nonsense}, "settings")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device='cuda:1': there is none here"):
+        train(fresh(), batches, TrainConfig(epochs=1, device="cuda:1"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    with pytest.raises(ConfigError, match="with CUDA_VISIBLE_DEVICES=1, and set device='cuda'"):
+        train(fresh(), batches, TrainConfig(epochs=1, device="cuda:1"))

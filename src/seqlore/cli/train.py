@@ -22,6 +22,16 @@ def train(
     refit: Annotated[
         Path | None, typer.Option(metavar="RUN_FOLDER", help="Fit the winner of this run on all its data instead.")
     ] = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Where to write each epoch, one object a line.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep each epoch there: killed, the same command goes on from the last."),
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Validate by lists that may repeat the history.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train one model on a dataset folder and save it; nets stop themselves on the validation cases.
@@ -31,16 +41,18 @@ def train(
     With --refit RUN_FOLDER: the winner of a run, on all interactions, with as many epochs as validation found best.
     """
     from seqlore.data import Dataset
+    from seqlore.experiment.alone import fit_alone
     from seqlore.experiment.overrides import nested
     from seqlore.experiment.screen import Screen
-    from seqlore.experiment.trial import fit
     from seqlore.experiment.winner import refit as refit_winner
     from seqlore.recommender import model_class
 
     if refit is not None:
         if dataset is not None:
             raise ConfigError("--refit takes dataset and model from the run folder: leave DATASET and MODEL out")
-        fitted = refit_winner(refit, out, set=changes or (), progress=not as_json)
+        if include_seen:
+            raise ConfigError("--refit has no validation cases: leave --include-seen out")
+        fitted = refit_winner(refit, out, set=changes or (), log=log, checkpoint=checkpoint, progress=not as_json)
     else:
         if dataset is None or model is None:
             raise ConfigError("name a DATASET folder and a MODEL, or --refit RUN_FOLDER")
@@ -49,8 +61,15 @@ def train(
         with Screen(not as_json) as screen:
             screen.trials(1)
             screen.begin(model)
-            fitted = fit(unfitted, split, progress=screen.epoch)
-        fitted.save(out)
+            fitted = fit_alone(
+                unfitted,
+                split,
+                out,
+                log=log,
+                checkpoint=checkpoint,
+                exclude_seen=not include_seen,
+                progress=screen.epoch,
+            )
     if as_json:
         print_json({"folder": str(out), "model": fitted.name, "about": fitted.about})
     else:

@@ -1,6 +1,7 @@
 """What a reranking recipe fits and judges with one seed: a backbone with an augmentation, or a recommender on its own.
 
-Each is a folder of its own, finished once ``pair.json`` stands in it.
+Each is a folder of its own, finished once ``pair.json`` stands in it. The digest of its settings is a part of the
+folder's name, so that a run with other settings takes nothing away.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,13 @@ from seqlore.evaluation.candidates import SampledCases
 from seqlore.experiment.journal import write_json
 from seqlore.experiment.pairs import Backbone, Column, PairRecipe, Whole
 from seqlore.experiment.screen import Screen
-from seqlore.experiment.trial import fit
+from seqlore.recommender import fit_with
 from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.ranker import NetReranker
 from seqlore.version import __version__
+
+#: Settings younger than folders that are to be found again; where they are None, nothing is different.
+LATER = ("schedule_epochs",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +48,15 @@ class Judged(ABC):
 
     @property
     @abstractmethod
+    def shelf(self) -> Path:
+        """The folder of this seed, without the digest."""
+
+    @cached_property
     def folder(self) -> Path:
-        """Of this seed."""
+        """Of this seed with these settings."""
+        old = self.shelf  # of the time when names had no digest
+        begun = (old / f"unfinished-{self.digest}").is_dir()
+        return old if begun or _digest_in(old) == self.digest else old.with_name(f"{old.name}--{self.digest}")
 
     @abstractmethod
     def model(self) -> Any:
@@ -55,7 +67,7 @@ class Judged(ABC):
     def kind(self) -> str:
         """Registered name of the model."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of everything on which the result depends."""
         parts = {
@@ -65,21 +77,22 @@ class Judged(ABC):
             "candidates": self.recipe.candidates.model_dump(mode="json"),
             "at": self.recipe.evaluation.at,
             "model": self.kind,
-            "settings": self.model().config.model_dump(mode="json"),
+            "settings": _as_before(self.model().config.model_dump(mode="json")),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def record(self) -> dict[str, Any] | None:
         """What a finished run of these settings found."""
-        path = self.folder / "pair.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        found = _record_in(self.folder)
         return found if found and found["digest"] == self.digest else None
+
+    def forget(self) -> None:
+        """Remove what a run of these settings has left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, source: CandidateSource, cases: SampledCases, screen: Screen, base: Judged | None = None) -> None:
         """Fit, judge, keep. An unfinished fit of the same settings goes on where it was."""
         unfinished = self.folder / f"unfinished-{self.digest}"
-        if self.folder.is_dir() and not unfinished.is_dir():
-            shutil.rmtree(self.folder)  # of other settings
         unfinished.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"progress": screen.epoch, "log": self.folder / "log.jsonl"}
         options["checkpoint"] = unfinished / "net"
@@ -116,7 +129,7 @@ class Pair(Judged):
         return f"{self.backbone.label} · {self.column.label}"
 
     @property
-    def folder(self) -> Path:
+    def shelf(self) -> Path:
         return self.root / "pairs" / _slug(f"{self.backbone.label}--{self.column.label}--{self.seed}")
 
     @property
@@ -143,7 +156,7 @@ class Alone(Judged):
         return self.row.label
 
     @property
-    def folder(self) -> Path:
+    def shelf(self) -> Path:
         return self.root / "recommenders" / _slug(f"{self.label}--{self.seed}")
 
     @property
@@ -154,7 +167,25 @@ class Alone(Judged):
         return self.recipe.recommender(self.row, self.seed)
 
     def fitted(self, source: CandidateSource, base: Judged | None, options: dict[str, Any]) -> Any:
-        return fit(self.model(), self.split, **options)
+        return fit_with(self.model(), self.split, **options)
+
+
+def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those of ``LATER`` that are None, tables within tables alike."""
+    return {
+        key: _as_before(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if key not in LATER or value is not None
+    }
+
+
+def _record_in(folder: Path) -> dict[str, Any] | None:
+    path = folder / "pair.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _digest_in(folder: Path) -> str | None:
+    return (_record_in(folder) or {}).get("digest")
 
 
 def _slug(name: str) -> str:

@@ -19,8 +19,8 @@ from seqlore.data import Dataset
 from seqlore.data.statistics import statistics
 from seqlore.evaluation import Report, compare_all, parse_metric, summarise
 from seqlore.experiment.journal import Key, now, write_json, write_text
-from seqlore.experiment.recipe import Recipe
-from seqlore.experiment.trial import Trial, text_sources
+from seqlore.experiment.recipe import Recipe, text_sources
+from seqlore.experiment.trial import Trial
 from seqlore.version import __version__
 
 Outcome = list[tuple[Trial, dict[str, Any]]]
@@ -127,9 +127,11 @@ def _row(recipe: Recipe, group: Outcome, reports: list[Report]) -> dict[str, Any
         "valid": _validation(records),
         "published": published,
         "published_source": recipe.published_source if published else None,
+        "published_best": recipe.published_best and bool(published),
         "fit_seconds": _mean(records, "fit_seconds"),
         "evaluate_seconds": _mean(records, "evaluate_seconds"),
         "peak_memory_mb": max((r["peak_memory_mb"] for r in records), default=None),
+        "peak_gpu_memory_mb": max((r.get("peak_gpu_memory_mb") or 0.0 for r in records), default=0.0) or None,
         "parameters": records[0]["parameters"] if records else None,
         "text": any(True for _ in text_sources(entry.config)),
         "runs": [
@@ -194,7 +196,7 @@ def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, Any]
     numbers = statistics(dataset)
     told = next((record["about"] for _, record in outcome if "about" in record), {})
     splits = list(dict.fromkeys(trial.split.describe() for trial, _ in outcome))
-    names = ("users", "items", "items_seen", "interactions", "density", "filters")
+    names = ("users", "items", "items_seen", "interactions", "density", "time", "filters")
     return {
         "dataset": dataset.name,
         "dataset_hash": dataset.hash,
@@ -204,7 +206,8 @@ def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, Any]
         "candidate_rule": told.get("candidates", recipe.evaluation.candidates),
         "tie_in_score_rule": told.get("ties", ""),
         "popularity": told.get("popularity", ""),
-        "peak_memory": "largest resident set of the whole process while fitting and evaluating, sampled every 20 ms",
+        "peak_memory": "resident set before the first model, plus the rise while fitting and evaluating, "
+        "sampled every 20 ms; on a GPU, the most that tensors held there",
         "machine": machine(),
         "versions": {name: version(name) for name in ("torch", "numpy", "polars", "scikit-learn", "accelerate")}
         | {"python": platform.python_version()},
@@ -235,7 +238,7 @@ def flat(board: dict[str, Any]) -> pl.DataFrame:
         for name, metric in row["metrics"].items():
             line |= {name: metric["mean"], f"{name} sd": metric["sd"], f"{name} best": metric["best"]}
             line |= {f"{name} published": row["published"][name]} if name in row["published"] else {}
-        names = ("fit_seconds", "evaluate_seconds", "peak_memory_mb", "parameters", "error")
+        names = ("fit_seconds", "evaluate_seconds", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "error")
         lines.append(line | {name: row[name] for name in names})
     return pl.DataFrame(lines, infer_schema_length=None)
 

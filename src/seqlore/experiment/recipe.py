@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from seqlore.config import Config, nearest
 from seqlore.data.simulate import ShopConfig
@@ -18,6 +18,7 @@ from seqlore.evaluation import parse_metric
 from seqlore.experiment.overrides import apply, merged
 from seqlore.experiment.split import SplitSettings
 from seqlore.recommender import Recommender, model_class
+from seqlore.text.source import TextInit, TextSource
 
 
 class DatasetSettings(Config):
@@ -31,6 +32,9 @@ class DatasetSettings(Config):
     duplicates: Literal["all", "first", "last"] = "all"
     #: Fewest interactions of every user and every item, iterated until it holds.
     k_core: int | None = Field(default=None, ge=1)
+    #: The same with limits of their own: fewest of every user, of every item; one alone leaves the other at 1.
+    user_core: int | None = Field(default=None, ge=1)
+    item_core: int | None = Field(default=None, ge=1)
     #: Fewest interactions of a user.
     min_length: int | None = Field(default=None, ge=1)
     #: Keep items that no interaction is left of; they are ranked like any other.
@@ -40,7 +44,15 @@ class DatasetSettings(Config):
     def _one_source(self) -> Self:
         if (self.path is None) == (self.simulate is None):
             raise ValueError('give either path = "FOLDER" or a [dataset.simulate] table')
+        if self.k_core is not None and (self.user_core is not None or self.item_core is not None):
+            raise ValueError("k_core limits users and items alike: give it, or user_core and item_core, and not both")
         return self
+
+    @property
+    def core(self) -> tuple[int, int] | None:
+        """Fewest interactions of a user and of an item; None = no such filter."""
+        limits = (self.user_core or self.k_core, self.item_core or self.k_core)
+        return (limits[0] or 1, limits[1] or 1) if any(limits) else None
 
 
 def _known_metric(name: str) -> str:
@@ -49,6 +61,28 @@ def _known_metric(name: str) -> str:
     except ConfigError as error:
         raise ValueError(str(error)) from error
     return name
+
+
+def text_sources(config: Config) -> Iterator[TextSource]:
+    """The text sources among a model's settings, also in those of the parts of a blend."""
+    for value in config.__dict__.values():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, TextSource):
+                yield each
+            elif isinstance(each, Config) and {"model", "settings"} <= each.__dict__.keys():
+                part = each.__dict__
+                yield from text_sources(model_class(part["model"]).Config.parse(part["settings"], part["model"]))
+
+
+def _distinct(values: Any) -> Any:
+    """Refuses what is no list, or holds a value twice."""
+    if values is None:
+        return None
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"write a list: [{values}]")
+    if twice := [each for i, each in enumerate(values) if each in values[:i]]:
+        raise ValueError(f"{twice[0]!r} stands there twice")
+    return values
 
 
 class EvaluationSettings(Config):
@@ -81,7 +115,7 @@ class ModelSettings(Config):
     #: "train+valid": fitted again on both after the validation cases have chosen the number of epochs.
     fit_on: Literal["train", "train+valid"] = "train"
     #: In place of the recipe's; a model without chance in it is fitted once, whatever is asked for.
-    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    seeds: Annotated[tuple[int, ...] | None, BeforeValidator(_distinct)] = Field(default=None, min_length=1)
     #: What others report for this row on the published order of events, by metric.
     published: dict[str, float] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -109,27 +143,24 @@ class ModelSettings(Config):
 
     @property
     def random(self) -> bool:
-        """The model, or a part of it, has a seed."""
-        return bool(_seeded(self.model, self.settings, 0)[1])
+        """The seed of the model, or of a part of it, matters under these settings."""
+        return self.config.random
 
     def build(self, seed: int, **changed: Any) -> Recommender:
         """An unfitted model."""
-        settings, _ = _seeded(self.model, {**self.settings, **changed}, seed)
+        settings = _seeded(self.model, {**self.settings, **changed}, seed)
         cls = model_class(self.model)
         return cls(cls.Config.parse(settings, f"models.{self.label}.settings"))
 
 
-def _seeded(model: str, settings: dict[str, Any], seed: int) -> tuple[dict[str, Any], int]:
-    """The settings with ``seed`` wherever the model, or a part of a blend, has one; and how many those are."""
+def _seeded(model: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The settings with ``seed`` wherever the model, or a part of a blend, has one."""
     fields = model_class(model).Config.model_fields
     if "seed" in fields:
-        return {**settings, "seed": seed}, 1
-    parts, found = [], 0
-    for part in settings.get("models", []) if "models" in fields else []:
-        inner, n = _seeded(part["model"], part.get("settings", {}), seed)
-        parts.append({**part, "settings": inner})
-        found += n
-    return ({**settings, "models": parts} if parts else settings), found
+        return {**settings, "seed": seed}
+    given = settings.get("models", []) if "models" in fields else []
+    parts = [{**part, "settings": _seeded(part["model"], part.get("settings", {}), seed)} for part in given]
+    return {**settings, "models": parts} if parts else settings
 
 
 class Recipe(Config):
@@ -137,7 +168,7 @@ class Recipe(Config):
 
     name: str = "run"
     #: Of the models; each is fitted once a seed, and tables give mean and standard deviation.
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_distinct)] = Field(default=(0,), min_length=1)
     dataset: DatasetSettings
     split: SplitSettings = SplitSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -147,6 +178,8 @@ class Recipe(Config):
     defaults: dict[str, dict[str, Any]] = Field(default_factory=dict, exclude=True)
     #: Where the ``published`` figures of the rows come from.
     published_source: str = ""
+    #: They are the best of several runs; ours beside them is then the best seed's.
+    published_best: bool = False
     #: Fit the winner once more on all interactions, held-out ones included, for use.
     refit_winner: bool = False
 
@@ -172,6 +205,12 @@ class Recipe(Config):
             if entry.slug in slugs:
                 raise ValueError(f"two models are labelled {entry.label!r}: give each its own label")
             slugs[entry.slug] = entry.label
+            for name in entry.published:
+                if (cut := parse_metric(name)[1]) not in self.evaluation.at:
+                    raise ValueError(
+                        f"models.{entry.label}.published: {name!r} is not computed: add {cut} to evaluation.at = "
+                        f"{list(self.evaluation.at)}, or leave the figure out"
+                    )
         if self.evaluation.baseline not in (None, *(e.label for e in self.models)):
             labels = ", ".join(e.label for e in self.models)
             raise ValueError(f"baseline {self.evaluation.baseline!r} is no label of this recipe ({labels})")
@@ -206,7 +245,9 @@ class Recipe(Config):
         for entry in self.models:
             if "seed" in entry.settings:
                 raise ConfigError(f"models.{entry.label}.settings.seed: write seeds = [...] beside model instead")
-            _ = entry.config
+            for source in text_sources(entry.config):
+                if isinstance(source, TextInit):
+                    source.check()
         return self
 
     def labels(self, only: Sequence[str] = ()) -> list[str]:

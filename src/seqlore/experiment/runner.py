@@ -15,9 +15,9 @@ from seqlore.errors import SeqloreError
 from seqlore.experiment import leaderboard
 from seqlore.experiment.data import open_dataset
 from seqlore.experiment.journal import Journal
-from seqlore.experiment.recipe import Recipe
+from seqlore.experiment.recipe import Recipe, text_sources
 from seqlore.experiment.screen import Screen
-from seqlore.experiment.trial import Trial, text_sources
+from seqlore.experiment.trial import Trial
 from seqlore.experiment.winner import crown, model_folder, refit_winner
 from seqlore.recommender import Recommender, load
 from seqlore.report import write_report

@@ -13,7 +13,10 @@ from seqlore.data.splits import Ties
 
 
 def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    value = (value,) if isinstance(value, str) else value
+    if isinstance(value, list | tuple) and len(set(map(str, value))) < len(value):
+        raise ValueError("the same rule stands there twice")
+    return value
 
 
 class SplitSettings(Config):

@@ -3,39 +3,54 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import hashlib
-import inspect
 import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import psutil
+import torch
 
-from seqlore.config import Config
 from seqlore.data import Split
 from seqlore.evaluation import Report, evaluate
-from seqlore.experiment.recipe import EvaluationSettings, ModelSettings
-from seqlore.recommender import Model, Recommender, load, model_class
-from seqlore.text import TextSource
+from seqlore.experiment.recipe import EvaluationSettings, ModelSettings, text_sources
+from seqlore.recommender import Model, Recommender, fit_with, load, model_class
+from seqlore.text import TextInit
+from seqlore.training import TrainConfig
 from seqlore.version import __version__
 
 EpochProgress = Callable[[dict[str, Any]], None]
 
 
 class PeakMemory:
-    """The largest resident set of this process while open, in MB, sampled every 20 ms.
+    """What is needed while open, in MB: the process's base plus the rise of its resident set, sampled every 20 ms.
 
-    The kernel's own high-water mark only ever rises, so it could not tell the second model of a run from the first.
+    The base is the resident set when the first one was opened: interpreter, libraries, data. What earlier models left
+    behind is given back before, and what cannot be is not counted, so that a model's figure does not depend on those
+    before it, except that a library counts for the first one that imports it. The kernel's own high-water mark only
+    ever rises, so it could not tell the second model of a run from the first.
+
+    Attributes: mb: at most so far. gpu_mb: the most that tensors held on the GPUs, after closing; None without one.
     """
 
+    _base: ClassVar[float | None] = None
+
     def __enter__(self) -> Self:
-        self._process, self._done, self.mb = psutil.Process(), threading.Event(), 0.0
+        give_memory_back()
+        self._process, self._done, self.gpu_mb = psutil.Process(), threading.Event(), None
+        self._start = self._resident()
+        if PeakMemory._base is None:
+            PeakMemory._base = self._start
+        self.mb = PeakMemory._base
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(device)
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
         return self
@@ -43,35 +58,35 @@ class PeakMemory:
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join()
+        if count := torch.cuda.device_count():
+            self.gpu_mb = sum(torch.cuda.max_memory_allocated(device) for device in range(count)) / 2**20
+
+    def _resident(self) -> float:
+        return self._process.memory_info().rss / 2**20
 
     def _sample(self) -> None:
         while True:
-            self.mb = max(self.mb, self._process.memory_info().rss / 2**20)
+            self.mb = max(self.mb, (PeakMemory._base or 0.0) + self._resident() - self._start)
             if self._done.wait(0.02):
                 return
 
 
-def text_sources(config: Config) -> Iterator[TextSource]:
-    """The text sources among a model's settings, also in those of the parts of a blend."""
-    for value in config.__dict__.values():
-        for each in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(each, TextSource):
-                yield each
-            elif isinstance(each, Config) and {"model", "settings"} <= each.__dict__.keys():
-                part = each.__dict__
-                yield from text_sources(model_class(part["model"]).Config.parse(part["settings"], part["model"]))
-
-
-def fit(model: Recommender, split: Split, **options: Any) -> Recommender:
-    """``model.fit`` with those of ``options`` (``progress``, ``log``, ``checkpoint``) that its family has."""
-    known = inspect.signature(model._fit).parameters
-    return model.fit(split, **{name: value for name, value in options.items() if name in known})
+def give_memory_back() -> None:
+    """Free what nothing refers to, and return it to the system where the C library can (glibc)."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library, or none that can be asked
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def chosen_on_validation(model: Model) -> dict[str, Any]:
     """What validation cases chose for a fitted model, as settings: a net's epochs, the weights of a blend."""
     if model.about.get("best_epoch"):
-        return {"epochs": model.about["best_epoch"]}
+        chosen = {"epochs": model.about["best_epoch"]}
+        if isinstance(model.config, TrainConfig) and model.config.schedule != "constant":
+            chosen["schedule_epochs"] = model.config.schedule_epochs or model.config.epochs
+        return chosen
     parts = []
     for (_, part), weight in zip(sorted(model.children().items()), model.about.get("weights", ()), strict=True):
         settings = part.config.model_dump(mode="json") | chosen_on_validation(part)
@@ -110,7 +125,8 @@ class Trial:
 
     def _fitted(self, fit_on: str) -> str:
         entry = self.entry
-        return _digest(
+        return digest(
+            **self._drawn,
             seqlore=__version__,
             dataset=self.split.dataset.hash,
             split=self.split.how,
@@ -121,9 +137,19 @@ class Trial:
         )
 
     @property
+    def _drawn(self) -> dict[str, Any]:
+        """What else a fit depends on, in the cases in which it does."""
+        drawn: dict[str, Any] = {}
+        if not self.evaluation.exclude_seen and "exclude_seen" in model_class(self.entry.model).fit_options():
+            drawn["exclude_seen"] = False
+        if self.seed and any(isinstance(each, TextInit) and each.permute for each in text_sources(self.entry.config)):
+            drawn["permuted_by"] = self.seed
+        return drawn
+
+    @property
     def judged(self) -> str:
         """Digest of everything on which the results depend."""
-        return _digest(fitted=self.fitted, rules=self._rules)
+        return digest(fitted=self.fitted, rules=self._rules)
 
     @property
     def _rules(self) -> dict[str, Any]:
@@ -148,7 +174,6 @@ class Trial:
         Args: earlier: record whose model is judged anew instead. stopped: record of a trial whose model is that of
             ``self.stopped``, so that a row of "train+valid" has only its second fit to do.
         """
-        gc.collect()  # so that what an earlier model left behind is not counted here
         with PeakMemory() as memory:
             if earlier is None:
                 model, record = self._fit(progress, stopped)
@@ -170,6 +195,7 @@ class Trial:
             "cases": f"cases/{self.stem}.parquet",
             "evaluate_seconds": seconds,
             "peak_memory_mb": max(memory.mb, record.get("peak_memory_mb", 0.0)),
+            "peak_gpu_memory_mb": memory.gpu_mb if earlier is None else earlier.get("peak_gpu_memory_mb"),
             "metrics": report.metrics,
             "about": report.about,
         }
@@ -185,23 +211,16 @@ class Trial:
     ) -> tuple[Recommender, dict[str, Any]]:
         model, record = self._loaded(stopped) if stopped is not None else self._stop(progress)
         if self.entry.fit_on == "train+valid":
-            started = time.perf_counter()
-            again = self.entry.build(self.seed, **chosen_on_validation(model))
-            model = fit(again, self.split.with_validation(), progress=progress)
-            record["fit_seconds"] += time.perf_counter() - started
+            chosen = chosen_on_validation(model)
+            model, _, seconds = self.fit(self.split.with_validation(), progress, "train+valid", **chosen)
+            record["fit_seconds"] += seconds
         record["model_folder"] = str(model.save(self.folder / "models" / self.stem).relative_to(self.folder))
         self.forget()
         return model, record
 
     def _stop(self, progress: EpochProgress | None) -> tuple[Recommender, dict[str, Any]]:
         """The fit that validation can stop."""
-        log, checkpoint = self.folder / "logs" / f"{self.stem}.jsonl", self._checkpoint
-        if not checkpoint.is_dir():
-            log.unlink(missing_ok=True)  # of earlier settings
-        started = time.perf_counter()
-        model = fit(self.entry.build(self.seed), self.split, progress=progress, log=log, checkpoint=checkpoint)
-        # A run that was killed and taken up again spent the time of its earlier epochs too.
-        seconds = max(time.perf_counter() - started, sum(row["seconds"] for row in getattr(model, "history", [])))
+        model, log, seconds = self.fit(self.split, progress)
         return model, {
             "log": str(log.relative_to(self.folder)) if log.is_file() else None,
             "epochs": model.about.get("epochs"),
@@ -211,17 +230,40 @@ class Trial:
             "valid": self._judge_valid(model),
         }
 
+    def fit(
+        self, split: Split, progress: EpochProgress | None, again: str = "", **chosen: Any
+    ) -> tuple[Recommender, Path, float]:
+        """(the fitted model, its log, seconds). A fit that was killed goes on from its last epoch.
+
+        Args: again: where it is not the first fit of this trial, on what. chosen: settings in place of the entry's.
+        """
+        name = f"{self.stem}--{again}" if again else self.stem
+        log, checkpoint = self.folder / "logs" / f"{name}.jsonl", self._checkpoints / f"{name}-{self.fitted}"
+        if not checkpoint.is_dir():
+            for old in (log, *log.parent.glob(f"{name}-*.jsonl")):
+                old.unlink(missing_ok=True)  # of earlier settings
+        started = time.perf_counter()
+        model = fit_with(
+            self.entry.build(self.seed, **chosen),
+            split,
+            progress=progress,
+            log=log,
+            checkpoint=checkpoint,
+            exclude_seen=self.evaluation.exclude_seen,
+        )
+        # A run that was killed and taken up again spent the time of its earlier epochs too.
+        return model, log, max(time.perf_counter() - started, _seconds(model))
+
     @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoints" / f"{self.stem}-{self.fitted}"
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
 
     def forget(self) -> None:
-        """Remove what an unfinished fit left behind, also one with earlier settings."""
-        folder = self._checkpoint.parent
-        for old in folder.glob(f"{self.stem}-*"):
+        """Remove what unfinished fits left behind, also those with earlier settings."""
+        for old in self._checkpoints.glob(f"{self.stem}-*"):
             shutil.rmtree(old)
         with contextlib.suppress(OSError):  # others are still in it, or it was never made
-            folder.rmdir()
+            self._checkpoints.rmdir()
 
     def _judge(self, model: Recommender, on: Literal["test", "valid"]) -> Report:
         return evaluate(model, self.split, on=on, name=self.entry.label, seed=self.seed, **self._rules)
@@ -231,5 +273,12 @@ class Trial:
         return self._judge(model, "valid").metrics if self.split.valid is not None and len(self.split.valid) else {}
 
 
-def _digest(**parts: Any) -> str:
+def _seconds(model: Model) -> float:
+    """Of all epochs of a fitted model and of those inside it."""
+    epochs = [*getattr(model, "pretraining_history", []), *getattr(model, "history", [])]
+    return sum(row["seconds"] for row in epochs) + sum(map(_seconds, model.children().values()))
+
+
+def digest(**parts: Any) -> str:
+    """Of anything that JSON can say."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]

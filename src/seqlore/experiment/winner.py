@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from seqlore.errors import DataError
+from seqlore.experiment.alone import fit_alone
 from seqlore.experiment.data import open_dataset
 from seqlore.experiment.journal import write_json
 from seqlore.experiment.recipe import Recipe
 from seqlore.experiment.screen import Screen
-from seqlore.experiment.trial import Trial, chosen_on_validation, fit
+from seqlore.experiment.trial import Trial, chosen_on_validation
 from seqlore.recommender import Recommender, load
 
 
@@ -30,8 +31,13 @@ def model_folder(folder: str | Path) -> Path:
         raise DataError(
             f"{folder}: neither a model folder nor a run folder; make one with `seqlore train` or `seqlore run`"
         )
-    name = json.loads((folder / "model.json").read_text(encoding="utf-8"))["folder"]
-    chosen = folder / name
+    try:
+        name = json.loads((folder / "model.json").read_text(encoding="utf-8"))["folder"]
+        chosen = folder / name
+    except (ValueError, KeyError, TypeError) as error:  # no JSON, or it does not say what it should
+        raise DataError(
+            f"{folder / 'model.json'}: damaged, so it names no model; start `seqlore run` again, or name one of models/"
+        ) from error
     if not chosen.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{folder / 'model.json'}: names {name!r}, which lies outside the run folder")
     return chosen
@@ -56,10 +62,11 @@ def refit_winner(winner: Trial, chosen: dict[str, Any], screen: Screen) -> None:
     folder = winner.folder / name
     if not (folder / "config.json").is_file() or load(folder).about.get("refit_of") != winner.fitted:
         screen.begin(f"{chosen['label']} once more, on everything")
-        again = winner.entry.build(winner.seed, **chosen_on_validation(load(winner.folder / chosen["model_folder"])))
-        model = fit(again, winner.split.with_everything(), progress=screen.epoch)
+        settings = chosen_on_validation(load(winner.folder / chosen["model_folder"]))
+        model, _, _ = winner.fit(winner.split.with_everything(), screen.epoch, "everything", **settings)
         model.about["refit_of"] = winner.fitted
         model.save(folder)
+        winner.forget()
     chosen["refitted"] = name
     write_json(winner.folder / "model.json", {"folder": name})
 
@@ -82,10 +89,19 @@ def _examples(model: Recommender, trial: Trial, n: int = 6, k: int = 10) -> list
     ]
 
 
-def refit(run_folder: str | Path, out: str | Path, *, set: Iterable[str] = (), progress: bool = False) -> Recommender:
+def refit(
+    run_folder: str | Path,
+    out: str | Path,
+    *,
+    set: Iterable[str] = (),
+    log: Path | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> Recommender:
     """Fit the winner of a run once more, on all interactions, for as many epochs as validation found best; save it.
 
-    Args: set: changes to the run's recipe, for example ``"dataset.path=FOLDER"`` where the data has moved.
+    Args: set: changes to the run's recipe, for example ``"dataset.path=FOLDER"`` where the data has moved. log,
+        checkpoint: as of :func:`fit_alone`.
 
     Raises: DataError: no run folder, no winner, or its dataset is gone.
     """
@@ -102,6 +118,5 @@ def refit(run_folder: str | Path, out: str | Path, *, set: Iterable[str] = (), p
         screen.trials(1)
         screen.begin(f"{entry.label}, on everything")
         earlier = load(folder / chosen["model_folder"])
-        model = fit(entry.build(chosen["seed"], **chosen_on_validation(earlier)), split, progress=screen.epoch)
-    model.save(out)
-    return model
+        again = entry.build(chosen["seed"], **chosen_on_validation(earlier))
+        return fit_alone(again, split, out, log=log, checkpoint=checkpoint, progress=screen.epoch)

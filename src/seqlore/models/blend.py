@@ -18,7 +18,8 @@ listed. A model that lists and does not score takes part with its first ``depth`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -31,10 +32,14 @@ from seqlore import ranking
 from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import ConfigError, DataError
-from seqlore.recommender import Recommender, ScoringRecommender, model_class
+from seqlore.evaluation import parse_metric
+from seqlore.evaluation.report import ACCURACY
+from seqlore.recommender import Recommender, ScoringRecommender, fit_with, model_class
 
 #: Weights that are tried, beside 1 for the first part.
 GRID = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+#: Accuracy by which they are chosen.
+MONITOR = "ndcg@10"
 #: Of reciprocal rank fusion, as its authors chose it.
 RRF = 60.0
 
@@ -66,14 +71,32 @@ class BlendConfig(Config):
     """Settings of Blend."""
 
     models: tuple[Part, ...] = (Part(model="VSKNN"), Part(model="LLMSeqSim"))
-    """The models, two or more. Weights that are None are chosen by NDCG@10 on the validation cases; if all are, the
-    first counts 1."""
+    """The models, two or more. Weights that are None are chosen by ``monitor`` on the validation cases; if all are,
+    the first counts 1."""
     normalise: Literal["zscore", "minmax", "softmax", "reciprocal"] = "zscore"
     """How scores are made comparable; see the module."""
     depth: int = Field(default=200, ge=1)
     """Length of the lists taken from models that do not score the catalogue, and of those that "reciprocal" reads."""
     tune_cases: int = Field(default=5000, ge=1)
     """Validation cases at most on which weights are chosen."""
+    monitor: str = Field(default=MONITOR, exclude_if=lambda monitor: monitor == MONITOR)
+    """The accuracy by which weights are chosen."""
+
+    @property
+    def random(self) -> bool:
+        """One of the models is."""
+        return any(model_class(part.model).Config.parse(part.settings, part.model).random for part in self.models)
+
+    @field_validator("monitor")
+    @classmethod
+    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
+        try:
+            kind, _ = parse_metric(monitor)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        if kind not in ACCURACY:
+            raise ValueError(f"weights are chosen by one of {', '.join(ACCURACY)}")
+        return monitor
 
     @field_validator("models")
     @classmethod
@@ -117,8 +140,26 @@ class Blend(ScoringRecommender):
         blend._weigh([1.0 if w is None else w for w in weights or [None] * len(models)])
         return blend
 
-    def _fit(self, split: Split) -> None:
-        self._models = [model_class(part.model)(**part.settings).fit(split) for part in self.config.models]
+    def _fit(
+        self,
+        split: Split,
+        *,
+        progress: Callable[[dict[str, Any]], None] | None = None,
+        log: Path | None = None,
+        checkpoint: Path | None = None,
+        exclude_seen: bool = True,
+    ) -> None:
+        """``log`` and ``checkpoint``: each part has its own, ``LOG-part-00.jsonl`` and a folder in ``checkpoint``."""
+        self._models = []
+        for i, part in enumerate(self.config.models):
+            name = _child(i)
+            options = {
+                "progress": progress,
+                "log": None if log is None else log.with_name(f"{log.stem}-{name}{log.suffix}"),
+                "checkpoint": None if checkpoint is None else checkpoint / name,
+                "exclude_seen": exclude_seen,
+            }
+            self._models.append(fit_with(model_class(part.model)(**part.settings), split, **options))
         self.users = split.users if any(model.users is not None for model in self._models) else None
         self._weigh([1.0 if part.weight is None else part.weight for part in self.config.models])
         if any(part.weight is None for part in self.config.models):
@@ -126,16 +167,16 @@ class Blend(ScoringRecommender):
                 raise ConfigError(
                     "Blend: this split has no validation cases to choose weights on; give every model one"
                 )
-            self.tune(split.valid)
+            self.tune(split.valid, exclude_seen=exclude_seen)
 
     def _weigh(self, weights: Sequence[float]) -> None:
         self._weights = torch.tensor(weights, dtype=torch.float64)
         self.about["weights"] = list(weights)
 
-    def tune(self, cases: Cases) -> Self:
-        """Choose the weights that the settings leave open, one after another, by NDCG@10 on ``cases``.
+    def tune(self, cases: Cases, *, exclude_seen: bool = True) -> Self:
+        """Choose the weights that the settings leave open, one after another, by ``monitor`` on ``cases``.
 
-        Of more than ``tune_cases``, so many are taken, evenly spread.
+        Of more than ``tune_cases``, so many are taken, evenly spread. ``exclude_seen``: of the lists that are judged.
         """
         cases = cases.take(
             np.unique(np.linspace(0, len(cases) - 1, min(len(cases), self.config.tune_cases), dtype=int))
@@ -147,17 +188,18 @@ class Blend(ScoringRecommender):
         for i in free * (1 if len(free) == 1 else 2):  # where several are free, the choice of one moves the others'
             gains = np.zeros(len(GRID))
             for start in range(0, len(cases), step):
-                gains += self._gains(cases.take(slice(start, start + step)), i)
+                gains += self._gains(cases.take(slice(start, start + step)), i, exclude_seen)
             weights = self._weights.tolist()
             weights[i] = GRID[int(gains.argmax())]
             self._weigh(weights)
         return self
 
-    def _gains(self, cases: Cases, i: int) -> NDArray[np.float64]:
-        """float64 [len(GRID)], Σ of NDCG@10 over ``cases`` for each weight that model i may take."""
+    def _gains(self, cases: Cases, i: int, exclude_seen: bool = True) -> NDArray[np.float64]:
+        """float64 [len(GRID)], Σ of ``monitor`` over ``cases`` for each weight that model i may take."""
+        kind, cut = parse_metric(self.config.monitor)
         rest, listed = self._mixture(cases.histories, skip=i)
         scores = self._scores(i, cases.histories)
-        barred = ranking.mask_(torch.zeros(scores.shape), cases.histories, exclude_seen=True).numpy() < 0
+        barred = ranking.mask_(torch.zeros(scores.shape), cases.histories, exclude_seen=exclude_seen).numpy() < 0
         gains = np.zeros(len(GRID))
         for rows in _slices(scores):
             without = np.where(listed[rows] & ~barred[rows], rest[rows], -np.inf)
@@ -165,7 +207,7 @@ class Blend(ScoringRecommender):
             added = self._normalise(scores[rows])
             for g, weight in enumerate(GRID):
                 place = _places(base + np.float32(weight) * added if weight else without, cases.targets[rows])
-                gains[g] += (1.0 / np.log2(place[place <= 10] + 1.0)).sum()
+                gains[g] += ACCURACY[kind](place[place <= cut], cut).sum()
         return gains
 
     def score(self, histories: Sequences) -> Tensor:
@@ -233,7 +275,7 @@ class Blend(ScoringRecommender):
 
     def children(self) -> dict[str, Recommender]:
         """The models, in order."""
-        return {f"part-{i:02d}": model for i, model in enumerate(self._models)}
+        return {_child(i): model for i, model in enumerate(self._models)}
 
     def adopt(self, children: dict[str, Recommender]) -> None:
         """Take loaded models over."""
@@ -246,6 +288,10 @@ class Blend(ScoringRecommender):
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take them back."""
         self._weights = state["weights"]
+
+
+def _child(i: int) -> str:
+    return f"part-{i:02d}"
 
 
 #: What a fit may have seen, from least to most.

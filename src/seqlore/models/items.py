@@ -75,16 +75,22 @@ class NullSpaceTable(nn.Module):
         return torch.cat([text[..., :meaning], text[..., meaning:] + ids], -1)
 
 
-def text_start(catalog: Catalog, width: int, init: TextInit | None) -> Tensor | None:
-    """What the table starts from, [size, ·] with a zero row for padding; encodes the texts through the store."""
+def text_start(catalog: Catalog, width: int, init: TextInit | None, seed: int = 0) -> Tensor | None:
+    """What the table starts from, [size, ·] with a zero row for padding; encodes the texts through the store.
+
+    Args: seed: of the model, which draws another permutation where ``init`` asks for one.
+
+    Raises: ConfigError: ``init`` sets what its mode does not read; otherwise as :class:`TextInit` says.
+    """
     if init is None:
         return None
+    init.check()
     if init.mode == "frozen":
-        vectors = init.frozen_vectors(catalog)
+        vectors = init.frozen_vectors(catalog, seed)
     elif init.mode == "nullspace":
-        vectors = init.null_space(catalog, width)[0]
+        vectors = init.null_space(catalog, width, seed)[0]
     else:
-        vectors = init.matrix(catalog, width)
+        vectors = init.matrix(catalog, width, seed)
     return nn.functional.pad(torch.from_numpy(vectors), (0, 0, 1, 0))
 
 

@@ -179,12 +179,15 @@ def _load(folder: Path, digest: str) -> SentenceTransformer:
 def open_encoder(name: str, *, precision: Precision = "fp32", dimensions: int | None = None) -> TextEncoder:
     """The encoder that ``name`` means: a model's name or folder, ``"openai:MODEL"`` or ``"openai:MODEL@BASE_URL"``.
 
-    Raises: ConfigError: the model cannot be found. MissingExtraError: the client for servers is not installed.
+    Raises: ConfigError: the model cannot be found, or a server is told a precision. MissingExtraError: the client for
+        servers is not installed.
     """
     kind, _, rest = name.partition(":")
     if kind == "openai":
         from seqlore.text.openai import OpenAIEncoder
 
+        if precision != "fp32":
+            raise ConfigError(f"encoder {name!r} computes on its server: leave precision={precision!r} out")
         model, _, base_url = rest.partition("@")
         return OpenAIEncoder(model, base_url=base_url or None, dimensions=dimensions)
     return SentenceEncoder(name, precision=precision, dimensions=dimensions)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from seqlore.config import Config
 from seqlore.data import Catalog
-from seqlore.errors import DataError
+from seqlore.errors import ConfigError, DataError
 from seqlore.text.encoder import Precision, open_encoder
 from seqlore.text.nullspace import null_space
 from seqlore.text.reduce import Method, reduce
@@ -92,29 +92,55 @@ class TextInit(TextSource):
     null_share: float = Field(default=0.5, gt=0, lt=1)
     """For "nullspace": the share of the table's width in which ids are learned."""
     permute: bool = False
-    """The paper's control: each item gets the vector of another, drawn by ``seed``."""
+    """The paper's control: each item gets the vector of another, drawn by ``seed`` and that of the model."""
     seed: int = 0
     """For whatever is random: the permutation, the projection, the autoencoder."""
 
-    def frozen_vectors(self, catalog: Catalog) -> NDArray[np.float32]:
-        """For ``mode="frozen"``: float32 [len(catalog), d_text] as the encoder gave them, permuted if asked."""
-        vectors = self.vectors(catalog)
-        return vectors[np.random.default_rng(self.seed).permutation(len(vectors))] if self.permute else vectors
+    def check(self) -> None:
+        """Raises: ConfigError: a setting that ``mode`` does not read has another value than its default."""
+        unread = {"init": {"null_share"}, "frozen": {"reduce", "scale", "null_share"}, "nullspace": {"reduce"}}
+        drawn = self.mode == "init" or self.permute
+        settings = unread[self.mode] if drawn else unread[self.mode] | {"seed"}
+        for name, field in type(self).model_fields.items():
+            if name in settings and getattr(self, name) != field.default:
+                raise ConfigError(f"item_init: mode {self.mode!r} does not read {name!r}: leave it out")
 
-    def matrix(self, catalog: Catalog, width: int) -> NDArray[np.float32]:
+    def frozen_vectors(self, catalog: Catalog, seed: int = 0) -> NDArray[np.float32]:
+        """For ``mode="frozen"``: float32 [len(catalog), d_text] as the encoder gave them, permuted if asked.
+
+        Args: seed: of the model; each draws a permutation of its own, 0 that of the settings alone.
+        """
+        vectors = self.vectors(catalog)
+        if not self.permute:
+            return vectors
+        return vectors[_derangement(len(vectors), np.random.default_rng((self.seed, seed) if seed else self.seed))]
+
+    def matrix(self, catalog: Catalog, width: int, seed: int = 0) -> NDArray[np.float32]:
         """For ``mode="init"``: float32 [len(catalog), width], centred, zero where an item has no text.
+
+        Args: seed: see :meth:`frozen_vectors`.
 
         Raises: as :meth:`vectors`, and ConfigError: ``width`` exceeds what ``reduce`` can give.
         """
-        return self._scaled(reduce(self.frozen_vectors(catalog), width, self.reduce, self.seed))
+        return self._scaled(reduce(self.frozen_vectors(catalog, seed), width, self.reduce, self.seed))
 
-    def null_space(self, catalog: Catalog, width: int) -> tuple[NDArray[np.float32], slice]:
+    def null_space(self, catalog: Catalog, width: int, seed: int = 0) -> tuple[NDArray[np.float32], slice]:
         """For ``mode="nullspace"``: the frozen part, float32 [len(catalog), width], and the dimensions for ids.
 
-        ``reduce`` has no say here: the method is principal components, standardised. Raises: as :meth:`matrix`.
+        The method is principal components, standardised. Args and Raises: as :meth:`matrix`.
         """
-        frozen, free = null_space(self.frozen_vectors(catalog), width, self.null_share)
+        frozen, free = null_space(self.frozen_vectors(catalog, seed), width, self.null_share)
         return self._scaled(frozen), free
 
     def _scaled(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
         return reduced * np.float32(self.scale / reduced[reduced.any(axis=1)].std())
+
+
+def _derangement(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A permutation of 0 … n − 1, n ≥ 2, that leaves nothing in its place: what a plain draw left there is moved on."""
+    order = rng.permutation(n)
+    fixed = np.flatnonzero(order == np.arange(n))
+    if len(fixed) == 1 and n > 1:  # it changes places with its neighbour, which is not in its own place either
+        fixed = np.array([fixed[0], (fixed[0] + 1) % n])
+    order[fixed] = order[np.roll(fixed, 1)]
+    return order

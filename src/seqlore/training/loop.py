@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from pydantic import Field
+from pydantic import Field, field_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seqlore.config import Config
-from seqlore.errors import DataError
+from seqlore.errors import ConfigError, DataError
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -42,6 +43,12 @@ class TrainConfig(Config):
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="Course of the learning rate after warm-up."
     )
+    schedule_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        exclude_if=lambda epochs: epochs is None,
+        description="Epochs over which the cosine falls; None = ``epochs``.",
+    )
     clip_norm: float | None = Field(default=5.0, gt=0, description="Largest gradient norm; None = no clipping.")
     ema_decay: float | None = Field(
         default=None,
@@ -58,8 +65,20 @@ class TrainConfig(Config):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="Arithmetic of forward and backward."
     )
-    device: str | None = Field(default=None, description="'cpu' keeps a net off the GPU; None = the best there is.")
+    device: str | None = Field(
+        default=None,
+        description="'cpu' keeps a net off the GPU, 'cuda' and 'mps' insist on one; None = the best there is.",
+    )
     seed: int = Field(default=0, description="Of initialisation, batches, masks, negatives and dropout.")
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, device: str | None) -> str | None:
+        if device is not None and not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", device):
+            raise ValueError(
+                f"{device!r} is no device: use 'cpu', 'cuda' or 'mps', or leave it out for the best there is"
+            )
+        return device
 
 
 def train(
@@ -83,12 +102,10 @@ def train(
 
     Returns: one row an epoch: epoch (from 1), train_loss, valid, seconds, learning_rate.
 
-    Raises: DataError: the loss is not finite; or the checkpoint belongs to other settings.
+    Raises: DataError: the loss is not finite; or the checkpoint belongs to other settings. ConfigError: the device that
+        the settings insist on is not there.
     """
-    AcceleratorState._reset_state(reset_partial_state=config.device == "cpu")  # precision may differ between fits
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(config.precision, config.precision), cpu=config.device == "cpu"
-    )
+    accelerator = _accelerator(config)
     net.to(accelerator.device)
     dense, sparse = _parameters(net)
     made: list[torch.optim.Optimizer] = []
@@ -157,6 +174,22 @@ def train(
     return state.history
 
 
+def _accelerator(config: TrainConfig) -> Accelerator:
+    """Accelerate keeps device and precision for the whole process, so those of the fit before are forgotten first."""
+    wanted = None if config.device is None else torch.device(config.device)
+    if wanted is not None and wanted.type != "cpu":
+        if not (torch.cuda if wanted.type == "cuda" else torch.backends.mps).is_available():
+            raise ConfigError(f"device={config.device!r}: there is none here; use 'cpu', or leave device out")
+        if wanted.type == "cuda" and wanted.index not in (None, torch.cuda.current_device()):
+            raise ConfigError(
+                f"device={config.device!r}: a fit takes the first GPU that it sees; show it another one with "
+                f"CUDA_VISIBLE_DEVICES={wanted.index}, and set device='cuda'"
+            )
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = {"fp32": "no"}.get(config.precision, config.precision)
+    return Accelerator(mixed_precision=precision, cpu=wanted is not None and wanted.type == "cpu")
+
+
 def kept(history: list[dict[str, Any]], monitor: str) -> dict[str, Any]:
     """The row of the epoch whose weights the loop kept: the best by validation, without validation the last."""
     scored = [row for row in history if "valid" in row]
@@ -173,7 +206,8 @@ def _rate(step: int, epoch: int, config: TrainConfig) -> float:
     """Linear warm-up by step, then the schedule by epoch (which, unlike steps, is known before the first is over)."""
     rate = config.learning_rate * min(1.0, step / max(config.warmup_steps, 1))
     if config.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * (epoch - 1) / config.epochs))
+        whole = config.schedule_epochs or config.epochs
+        rate *= 0.5 * (1 + math.cos(math.pi * min(epoch - 1, whole) / whole))
     return rate
 
 

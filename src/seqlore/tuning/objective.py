@@ -15,7 +15,7 @@ from seqlore.data import Cases, Split
 from seqlore.errors import DataError
 from seqlore.evaluation import evaluate, parse_metric
 from seqlore.experiment.recipe import EvaluationSettings, ModelSettings
-from seqlore.experiment.trial import fit
+from seqlore.recommender import fit_with
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def judge(
     """
     model = entry.model_copy(update={"settings": dict(settings)}).build(seed)
     started = time.perf_counter()
-    fit(model, fold.split)
+    fit_with(model, fold.split, exclude_seen=evaluation.exclude_seen)
     seconds = time.perf_counter() - started
     rules = evaluation.model_dump(include={"exclude_seen", "candidates"})
     report = evaluate(model, fold.split, on=fold.on, at=(parse_metric(metric)[1],), **rules)

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from seqlore.cli.rerank import show
+
 RECIPE = """
 [dataset]
 path = "{shop}"
@@ -48,6 +52,22 @@ def test_a_grid_is_carried_out_and_shown(cli: Callable[..., Any], shop: Path, tm
     again = cli("rerank", tmp_path / "r.toml", "--out", tmp_path / "out", "--json")
     assert {row["augmentation"] for row in json.loads(again.out)["rows"]} == {"base", "ids"}
     assert json.loads(again.out) == json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+def test_several_seeds_are_told_with_their_deviation(capsys: pytest.CaptureFixture[str]):
+    row = {"backbone": "PRM", "augmentation": "base", "epoch_times_base": None, "seeds": [0, 1, 2]}
+    row |= {"metrics": {"ndcg@10": 0.3}, "sd": {"ndcg@10": 0.0123}, "published": {"ndcg@10": 0.33}}
+    alone = {"label": "neighbours", "seeds": [0], "metrics": {"ndcg@10": 0.4}, "sd": None, "published": {}}
+    compared = {"backbone": "PRM", "a": "ours", "b": "base", "metric": "ndcg@10", "difference": 0.1}
+    compared |= {"ci": (0.0, 0.2), "p_holm": 0.04, "users": 12, "seeds": [0, 2]}
+    head = {"cases": 3, "candidates": "c", "protocol": "p", "popularity": {"ndcg@10": 0.2}}
+    failed = {"PRM · base · seed 1": "no"}
+    show({**head, "rows": [row], "recommenders": [alone], "comparisons": [compared], "errors": failed})
+    told = capsys.readouterr().out
+    assert "0.300 ± 0.012 (n=3) (0.330)" in told
+    assert "0.400 " in told
+    assert "(12 users, 2 seeds, Holm)" in told
+    assert "PRM · base · seed 1 failed: no" in told
 
 
 def test_what_is_wrong_is_said_in_a_line(cli: Callable[..., Any], shop: Path, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from seqlore.errors import ConfigError
 from seqlore.evaluation import Report
 from seqlore.evaluation.metrics import average_precision, ndcg
+from seqlore.experiment.judged import _as_before
 from seqlore.experiment.pairs import PairRecipe, merged
-from seqlore.experiment.reranking import Pair, by_user, model_of, run_pairs
+from seqlore.experiment.reranking import Pair, _comparisons, by_user, model_of, run_pairs
+from seqlore.experiment.screen import Screen
 
 RECIPES = sorted(p for p in (Path(__file__).parents[2] / "recipes").rglob("ur4rec-*.toml"))
 
@@ -71,7 +74,7 @@ def test_recommenders_are_judged_on_the_same_lists(done: tuple[PairRecipe, Path,
     (row,) = results["recommenders"]
     assert (row["label"], row["published"]) == ("neighbours", {"ndcg@10": 0.6})
     assert set(row["metrics"]) == set(results["popularity"])
-    report = Report.load(folder / "recommenders" / "neighbours--0" / "report")
+    report = Report.load(folder / row["folders"][0] / "report")
     assert report.about["candidates"] == results["candidates"]
     with pytest.raises(ConfigError, match="did you mean 'neighbours'"):
         run_pairs(recipe, out=folder, only=["neighbour"])
@@ -115,6 +118,121 @@ def test_what_is_finished_is_not_done_again(
         run_pairs(wider, out=folder, only=["PRN"])
     run_pairs(wider, out=folder, only=["SASRec"])
     assert ran == ["SASRec · base", "SASRec · UR4Rec"]
+
+
+def test_other_settings_take_nothing_away_and_old_names_are_found(
+    done: tuple[PairRecipe, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made, folder, results = done
+    shutil.copytree(folder, tmp_path / "run")
+    before = {path.name for path in (folder / "pairs").iterdir()}
+    wider = made.model_copy(update={"settings": {**made.settings, "embedding_size": 4}})
+    run_pairs(wider, out=tmp_path / "run", only=["PRM · base"])
+    after = {path.name for path in (tmp_path / "run" / "pairs").iterdir()}
+    assert before < after
+    assert len(after) == len(before) + 1
+    assert model_of(tmp_path / "run", "PRM · base").config.embedding_size == 4, "that of the latest table"
+    assert model_of(tmp_path / "run", "SASRec · base").config.embedding_size == 8
+    for path in (tmp_path / "run" / "pairs").iterdir():
+        if path.name in before:
+            path.rename(path.with_name(path.name.rsplit("--", 1)[0]))  # as they were called before
+    monkeypatch.setattr(Pair, "run", lambda self, *_: pytest.fail(f"{self.label} is finished"))
+    again = run_pairs(made, out=tmp_path / "run")
+    assert [row["metrics"] for row in again["rows"]] == [row["metrics"] for row in results["rows"]]
+
+
+def test_a_setting_that_came_later_leaves_digests_as_they_were():
+    before = {"epochs": 1, "augmentation": {"settings": {"pretraining": {"clip_norm": None}}}}
+    phase = {"clip_norm": None, "schedule_epochs": None}
+    after = {"epochs": 1, "schedule_epochs": None, "augmentation": {"settings": {"pretraining": phase}}}
+    assert _as_before(after) == before
+    assert _as_before({"schedule_epochs": 3}) == {"schedule_epochs": 3}
+
+
+def test_one_pair_may_break_in_any_way_and_the_others_go_on(
+    done: tuple[PairRecipe, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made, folder, _ = done
+    shutil.copytree(folder, tmp_path / "run")
+    run = Pair.run
+
+    def broken(self: Pair, *arguments: Any) -> None:
+        if self.label == "PRM · base":
+            raise RuntimeError("shape '[2, -1, 3]' is invalid\nand so on")
+        run(self, *arguments)
+
+    monkeypatch.setattr(Pair, "run", broken)
+    narrow = made.model_copy(update={"settings": {**made.settings, "embedding_size": 4}})
+    found = run_pairs(narrow, out=tmp_path / "run", only=["base"])
+    told = "RuntimeError: shape '[2, -1, 3]' is invalid (traceback in failed.jsonl)"
+    assert found["errors"] == {"PRM · base · seed 0": told}
+    assert [row["backbone"] for row in found["rows"]] == ["SASRec"]
+    (line,) = (tmp_path / "run" / "failed.jsonl").read_text().splitlines()
+    assert "Traceback" in json.loads(line)["traceback"]
+
+
+def test_a_killed_pair_goes_on_and_comes_to_the_same(
+    done: tuple[PairRecipe, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made, _, _ = done
+    longer = made.model_copy(
+        update={
+            "settings": {**made.settings, "epochs": 3},
+            "augmentations": tuple(
+                each.model_copy(update={"settings": {"pretraining": {"epochs": 2, "negatives": 3}}})
+                if each.label == "UR4Rec"
+                else each
+                for each in made.augmentations
+            ),
+        }
+    )
+    only = ["PRM · base", "PRM · UR4Rec"]
+    whole = run_pairs(longer, out=tmp_path / "whole", only=only)
+    seen: list[tuple[str | None, int]] = []
+    epoch = Screen.epoch
+    for kill in (("pretrain", 1), (None, 2)):
+
+        def killed(self: Screen, row: dict[str, Any], kill: tuple[str | None, int] = kill) -> None:
+            seen.append((row.get("phase"), row["epoch"]))
+            epoch(self, row)
+            if seen[-1] == kill and ("pretrain", 1) in seen:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Screen, "epoch", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run_pairs(longer, out=tmp_path / "killed", only=only)
+    monkeypatch.setattr(Screen, "epoch", lambda self, row: seen.append((row.get("phase"), row["epoch"])))
+    resumed = run_pairs(longer, out=tmp_path / "killed", only=only)
+    base = [(None, 1), (None, 2), (None, 3)]
+    assert seen == [*base, ("pretrain", 1), ("pretrain", 2), (None, 1), (None, 2), (None, 3)], "each epoch once"
+    assert [row["metrics"] for row in resumed["rows"]] == [row["metrics"] for row in whole["rows"]]
+    assert not list((tmp_path / "killed").rglob("unfinished-*"))
+
+
+class Seeded:
+    """One seed of a row, with the same value for every user."""
+
+    def __init__(self, seed: int, place: int | None) -> None:
+        self.seed, self.place = seed, place
+
+    def report(self) -> Report:
+        frame = pl.DataFrame(
+            {"user_id": ["a", "b"], "rank": [self.place, self.place]}, schema_overrides={"rank": pl.Int64}
+        )
+        return Report("m", {"ndcg@1": 0.0, "cases": 2}, frame)
+
+
+def test_rows_are_compared_on_the_seeds_that_both_have(done: tuple[PairRecipe, Path, dict[str, Any]]):
+    made = done[0]
+    judging = made.evaluation.model_copy(update={"metric": "ndcg@1", "against": ("base",)})
+    groups: Any = {
+        ("PRM", "base"): [Seeded(0, 1), Seeded(1, None)],
+        ("PRM", "ours"): [Seeded(1, 1), Seeded(2, None)],
+        ("PRM", "other"): [Seeded(5, 1)],
+    }
+    found = _comparisons(made.model_copy(update={"evaluation": judging}), groups, {})
+    assert [(each["a"], each["seeds"], each["difference"]) for each in found] == [("ours", [1], 1.0)]
 
 
 def test_users_and_not_cases_are_compared():

@@ -94,6 +94,18 @@ def test_texts_of_several_vectors_and_the_control():
     assert found(other, 1, 1) == 0, "texts still change where those of the user did"
 
 
+def test_a_text_that_knows_too_much_is_never_given_out(monkeypatch: pytest.MonkeyPatch):
+    given = texts((1, 3), (1, 5))
+    monkeypatch.setattr(torch, "searchsorted", lambda keys, asked, right: torch.full_like(asked, len(keys)))
+    with pytest.raises(DataError, match="knows what came after"):
+        given.find(torch.tensor([1]), torch.tensor([4]))
+
+
+def test_who_has_no_text_of_all_events_is_known():
+    untold = texts((1, 3), (1, 5), (2, 2)).untold(torch.tensor([1, 1, 2, 3, 0]), torch.tensor([5, 4, 2, 3, 0]))
+    assert untold.tolist() == [False, True, False, True, True]
+
+
 def test_texts_that_cannot_be_are_refused():
     one = Sequences.from_lists([[1, 2]], [1])
     with pytest.raises(DataError, match="for 1 texts"):
@@ -185,10 +197,14 @@ def test_every_setting_of_the_text_augmentation_does_something(field: str, value
     assert not torch.equal(one.score(cases.histories, cases.candidates), other.score(cases.histories, cases.candidates))
 
 
-def test_without_extra_vectors_the_backbone_is_the_plain_one_and_with_them_it_starts_there():
+def test_without_extra_vectors_the_backbone_is_the_plain_one_and_with_them_the_item_vector_is_let_through():
     assert not list(Join(4, 0).parameters())
-    join, items = Join(4, 3), torch.randn(2, 5, 4)
-    assert torch.equal(join(items, torch.zeros(2, 5, 3)), items)
+    join, items, extra = Join(4, 3), torch.randn(2, 5, 4), torch.randn(2, 5, 3)
+    assert torch.equal(join(items, torch.zeros(2, 5, 3)), items), "the item vector is let through"
+    assert join.map is not None
+    added = extra @ join.map.weight[:, 4:].T
+    torch.testing.assert_close(join(items, extra), items + added)
+    assert added.abs().min() > 0, "what is added of the extra vector starts at random"
     batch = ListBatch(*(torch.ones(2, 3, dtype=torch.int64),) * 6)
     extra = NoAugmentation()(batch, nn.Identity(), True)
     assert extra.candidates.shape == extra.history.shape == (2, 3, 0)
@@ -272,6 +288,21 @@ def test_a_trained_base_is_taken_and_must_fit():
     for wrong in (PRM(**TINY, epochs=1).fit(split, source), narrow.fit(split, source)):
         with pytest.raises(ConfigError, match="the base must be a fitted SetRank of the same items and width"):
             SetRank(**TINY, augmentation={"name": "Phased"}).fit(split, source, base=wrong)
+
+
+def test_a_base_that_may_know_what_a_fit_is_judged_by_is_refused(tmp_path: Path):
+    split, source = ring(20), Uniform(4)
+    base = SetRank(**TINY, epochs=1).fit(split, source)
+    unfitted = {**TINY, "epochs": 1, "augmentation": {"name": "Phased"}}
+    for other, lists, words in (
+        (ring(21), Uniform(4), "another dataset"),
+        (split.with_validation(), Uniform(4), "another split"),
+        (split, Uniform(3), "other lists"),
+    ):
+        with pytest.raises(ConfigError, match=f"the base was fitted on {words}"):
+            SetRank(**unfitted).fit(other, lists, base=base)
+    base.save(tmp_path)
+    SetRank(**unfitted).fit(split, source, base=SetRank.load(tmp_path))
 
 
 def test_items_start_at_the_base_or_anew_and_a_rate_may_be_scaled():

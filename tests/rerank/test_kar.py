@@ -52,8 +52,6 @@ def test_they_gather_their_texts_and_are_saved_with_them(
     shop: Split, tmp_path: Path, tiny_encoder: Path, backbone: Any, augmentation: Any
 ):
     knowledge: dict[str, Any] = {"store": tmp_path / "l", "vectors": tmp_path / "v", "encoder": str(tiny_encoder)}
-    if augmentation is BERTAug:
-        knowledge["texts"] = "raw"
     source = Uniform(9).fitted(shop)
     model = backbone(**TINY, epochs=1, target_pool=1, augmentation=augmentation(knowledge=knowledge)).fit(shop, source)
     assert (tmp_path / "l").exists() == (augmentation is not BERTAug)

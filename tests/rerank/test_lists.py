@@ -147,6 +147,19 @@ def test_no_case_that_stops_a_fold_is_of_its_users():
     assert seen == [set()] * 4
 
 
+def test_the_maker_is_called_once_a_fold_and_once_for_the_whole():
+    made: list[Memory] = []
+
+    def make() -> Memory:
+        made.append(Memory())
+        return made[-1]
+
+    source = Retrieved(make, k=4, folds=3).fitted(ring(12))
+    assert len(made) == 4
+    first = source.whole
+    assert source.fitted(ring(12)).whole is not first, "what was handed out stays as it was"
+
+
 def test_a_list_without_its_target_is_not_learned_from_but_is_asked():
     split = ring(12)
     source = Retrieved(Memory, k=3, folds=2).fitted(split)
@@ -168,5 +181,5 @@ def test_mistakes_are_named(split: Split):
     with pytest.raises(DataError, match="no such cases left"):
         Uniform(3).fitted(split).asked(split.with_everything().test)
     small = leave_one_out(make_dataset({"u": ["a", "b", "c", "d"]}))
-    with pytest.raises(DataError, match="fewer than n=3"):
+    with pytest.raises(DataError, match=r"Uniform\(n=3, unseen='user'\): .*fewer than n=3.*candidates.n.*\"history\""):
         Uniform(3).fitted(small).asked(small.test)

@@ -112,6 +112,11 @@ def test_mistakes_are_named(nearest: Nearest):
         rerank.reranker_class("SetRang")
     with pytest.raises(ConfigError, match="has not been fitted"):
         _ = Nearest().catalog
+    with pytest.raises(ConfigError, match="PRM has not been fitted"):
+        rerank.PRM().rerank(Sequences.from_lists([[1]]), np.array([[1, 2]]))
+    for wrong in (13, -1):
+        with pytest.raises(DataError, match=f"candidate {wrong} is no item: indices go from 1 to 12"):
+            nearest.rerank(Sequences.from_lists([[1]]), np.array([[2, wrong]]))
     with pytest.raises(AttributeError, match="no attribute 'Nope'"):
         _ = rerank.Nope
     assert {getattr(rerank, name).__name__ for name in dir(rerank) if name[0].isupper()} >= {"PRM", "TwoStage"}
@@ -141,6 +146,14 @@ def test_given_candidates_are_all_reranked_or_first_retrieved_from(nearest: Near
     both = TwoStage.of(MostPopular().fit(split), nearest, depth=4)
     few, histories = np.array([9, 3, 7]), Sequences.from_lists([[8]])
     assert both.rank(histories, 5, candidates=few).items.tolist() == [[7, 9, 3, 0, 0]]
+    doubled = np.array([9, 3, 9, 7, 3])
+    assert both.rank(histories, 5, candidates=doubled).items.tolist() == [[7, 9, 3, 0, 0]]
+    assert nearest.rank(histories, 5, candidates=doubled).items.tolist() == [[7, 9, 3, 0, 0]]
+    two = Sequences.from_lists([[8], [8]])
+    assert both.rank(two, 3, candidates=np.stack([doubled, doubled[::-1]])).items.tolist() == [[7, 9, 3]] * 2
+    ids = both.catalog.ids
+    told = both.recommend([[ids[7]]], 5, candidates=[ids[8], ids[2], ids[8], ids[6], ids[2]])
+    assert told.items == [[ids[6], ids[8], ids[2]]]
     many = np.arange(1, 9)
     popular = both.retriever.rank(histories, 4, candidates=many).items[0].tolist()
     assert set(both.rank(histories, 4, candidates=many).items[0].tolist()) == set(popular)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from rerank.worlds import TINY, wishes
 from seqlore.data import Split
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, DataError
 from seqlore.evaluation import evaluate
 from seqlore.lore.extractive import ExtractiveModel
-from seqlore.rerank import PRM, SASRecReranker, Uniform, UR4Rec, gathering
+from seqlore.rerank import PRM, SASRecReranker, Uniform, UR4Rec, gathering, points
 from seqlore.rerank.body import Body
 from seqlore.rerank.knowledge import Knowledge, latest
 from seqlore.rerank.lists import ListData, list_batch
@@ -207,6 +208,32 @@ def test_permuted_z_is_that_of_one_other_user():
     assert z[..., 0].tolist() == [[20, 3, 0], [10, 1, 2], [10, 1, 2]], "preference and history of one other user"
 
 
+def test_controls_refuse_knowledge_that_they_would_not_use(world: tuple[Split, Knowledge]):
+    split, knowledge = world
+    for z, words in (("permuted", "hand over knowledge.permuted"), ("ids", "hand over no knowledge")):
+        with pytest.raises(ConfigError, match=words):
+            PRM(**TINY, augmentation=UR4Rec(texts=knowledge, **SMALL, z=z)).fit(split, Uniform(6))
+
+
+def test_more_negatives_than_the_lists_have_are_refused(world: tuple[Split, Knowledge]):
+    split, knowledge = world
+    with pytest.raises(ConfigError, match="negatives = 4, but a list has 4 candidates, so at most 3"):
+        PRM(**TINY, augmentation=UR4Rec(texts=knowledge, **SMALL)).fit(split, Uniform(3))
+
+
+def test_a_split_with_several_sequences_a_user_is_refused():
+    split = wishes(30)[0]
+    walks = split.train
+    twice = replace(split, train=gathering.Sequences.concat([walks, walks.last(2)]))
+    for given, fits in ((split, True), (twice, False)):
+        lists = ListData(given, Uniform(4).fitted(given), pool=1)
+        if fits:
+            assert len(points.text_points(lists, None))
+        else:
+            with pytest.raises(DataError, match="has several sequences in this split"):
+                points.text_points(lists, None)
+
+
 def test_only_the_latest_events_are_in_z():
     histories = gathering.Sequences.from_lists([[1, 2, 3], [4], []])
     batch = list_batch(histories, np.zeros((3, 1), int), 9)
@@ -290,12 +317,12 @@ def test_no_sample_of_any_phase_knows_its_target(
         assert key >= 0, "and has a text"
         assert key // LIMIT == user
         assert key % LIMIT <= known
-    points = gathering.text_points(lists, None, pretraining=True)
+    written = points.text_points(lists, None, pretraining=True)
     titles = shop.catalog.titles
-    expected = {tuple(titles[i - 1] for i in point[-5:]) for point in points}
+    expected = {tuple(titles[i - 1] for i in point[-5:]) for point in written}
     assert set(told) == expected, "texts are written from what came before, and from nothing else"
     whole = dict(zip(shop.train.users.tolist(), shop.train, strict=True))
-    for user, point in zip(points.users.tolist(), points, strict=True):
+    for user, point in zip(written.users.tolist(), written, strict=True):
         if user in whole:
             assert len(point) < len(whole[user])
             assert point.tolist() == whole[user][: len(point)].tolist()
@@ -317,10 +344,21 @@ def test_standardized_by_hand():
 
 def test_points_layers_and_sentences_by_hand():
     sequences = gathering.Sequences.from_lists([[1, 2, 3, 4, 5, 6], [1, 2], [7, 8, 9]], users=[1, 2, 3])
-    assert [p.tolist() for p in gathering.prefixes(sequences, 2, 2)] == [[1, 2], [1, 2, 3, 4], [7, 8]]
-    assert [p.tolist() for p in gathering.layers(np.array([5, 5, 2, 5, 2]))] == [[0, 2], [1, 4], [3]]
-    assert list(gathering.layers(np.zeros(0, int))) == []
+    assert [p.tolist() for p in points.prefixes(sequences, 2, 2)] == [[1, 2], [1, 2, 3, 4], [7, 8]]
+    assert [p.tolist() for p in points.layers(np.array([5, 5, 2, 5, 2]))] == [[0, 2], [1, 4], [3]]
+    assert list(points.layers(np.zeros(0, int))) == []
     assert gathering.in_sentences("1. Likes tea. Hates fog\n2. Sails!") == ["1. Likes tea.", "Hates fog", "2. Sails!"]
+
+
+def test_validation_cases_without_a_text_are_counted(shop: Split, tmp_path: Path, tiny_encoder: Path):
+    source = Uniform(9).fitted(shop)
+    know = settings(tmp_path, tiny_encoder)
+    told = {"name": "LLMAug", "settings": {"knowledge": know}}
+    model = PRM(**TINY, epochs=1, target_pool=1, valid_cases=5, augmentation=told).fit(shop, source)
+    report = evaluate(model, shop, cases=source.asked(shop.valid), on="valid", at=(1,))
+    assert report.metrics["without_own_text"] == pytest.approx(1 - 5 / len(shop.valid))
+    assert "without own text" in str(report)
+    assert "without_own_text" not in evaluate(model, shop, cases=source.asked(shop.test), at=(1,)).metrics
 
 
 def test_a_vector_a_sentence(shop: Split, tmp_path: Path, tiny_encoder: Path):

@@ -44,20 +44,28 @@ def show(results: dict[str, Any]) -> None:
     metrics = list(results["popularity"])
     rows = [("popularity", "", *(f"{v:.3f}" for v in results["popularity"].values()), "")]
     for row in results["rows"]:
-        cells = [_cell(row["metrics"][m], row["published"].get(m)) for m in metrics]
+        cells = [_cell(row, m) for m in metrics]
         pace = "" if row["epoch_times_base"] is None else f"{row['epoch_times_base']:.1f}"
         rows.append((row["backbone"], row["augmentation"], *cells, pace))
     for row in results["recommenders"]:
-        rows.append((row["label"], "", *(_cell(row["metrics"][m], row["published"].get(m)) for m in metrics), ""))
+        rows.append((row["label"], "", *(_cell(row, m) for m in metrics), ""))
     print_table(("backbone", "augmentation", *metrics, "epoch / base"), rows, numeric=(*metrics, "epoch / base"))
     for c in results["comparisons"]:
         typer.echo(
             f"{c['backbone']}: {c['a']} − {c['b']}: {c['metric']} {c['difference']:+.4f} "
-            f"[{c['ci'][0]:+.4f}, {c['ci'][1]:+.4f}], p = {c['p_holm']:.2g} ({c['users']:,} users, Holm)"
+            f"[{c['ci'][0]:+.4f}, {c['ci'][1]:+.4f}], p = {c['p_holm']:.2g} ({c['users']:,} users, {_seeds(c)}Holm)"
         )
-    for label, error in results["errors"].items():
-        typer.echo(f"{label} failed: {error}")
+    for name, error in results["errors"].items():
+        typer.echo(f"{name} failed: {error}")
 
 
-def _cell(ours: float, published: float | None) -> str:
-    return f"{ours:.3f}" if published is None else f"{ours:.3f} ({published:.3f})"
+def _cell(row: dict[str, Any], metric: str) -> str:
+    """Ours, with standard deviation and number of seeds where there are several, and in brackets what is published."""
+    several = f" ± {row['sd'][metric]:.3f} (n={len(row['seeds'])})" if row["sd"] else ""
+    published = row["published"].get(metric)
+    return f"{row['metrics'][metric]:.3f}{several}" + ("" if published is None else f" ({published:.3f})")
+
+
+def _seeds(comparison: dict[str, Any]) -> str:
+    n = len(comparison["seeds"])
+    return f"{n} seeds, " if n > 1 else ""

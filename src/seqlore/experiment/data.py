@@ -50,8 +50,8 @@ def open_dataset(settings: DatasetSettings) -> Dataset:
         dataset = min_rating(dataset, settings.min_rating, keep_items=settings.keep_items)
     if settings.duplicates != "all":
         dataset = drop_duplicates(dataset, settings.duplicates)
-    if settings.k_core is not None:
-        dataset = k_core(dataset, settings.k_core, settings.k_core, keep_items=settings.keep_items)
+    if settings.core is not None:
+        dataset = k_core(dataset, *settings.core, keep_items=settings.keep_items)
     if settings.min_length is not None:
         dataset = min_length(dataset, settings.min_length, keep_items=settings.keep_items)
     return dataset

@@ -7,7 +7,7 @@ ablations on two of the backbones.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +33,10 @@ class Retriever(Config):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
+#: Kind of candidates → keys that only it has.
+_OWN = {"uniform": ("n", "unseen"), "retrieved": ("k", "folds", "retriever")}
+
+
 class CandidateSettings(Config):
     """Which lists are reranked."""
 
@@ -46,6 +50,19 @@ class CandidateSettings(Config):
     retriever: Retriever = Retriever(model="SASRec")
     #: Of the draws for test cases. Training and validation have the models' seeds.
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _own_settings_only(self) -> Self:
+        for kind, names in _OWN.items():
+            for name in names if kind != self.kind else ():
+                if name in self.model_fields_set:
+                    raise ValueError(f"{name!r} belongs to kind {kind!r}, not to {self.kind!r}: remove it")
+        if self.kind == "retrieved":
+            try:
+                model_class(self.retriever.model).Config.parse(self.retriever.settings, "retriever.settings")
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return self
 
     def source(self) -> CandidateSource:
         """An unfitted source."""
@@ -92,12 +109,30 @@ class Whole(Config):
 
 
 class Published(Config):
-    """What others report: backbone → augmentation → values of ``metrics``, in their order; recommender → by metric."""
+    """What others report: backbone → augmentation → values of ``metrics``, in their order; recommender → by metric.
+
+    A row may be shorter than ``metrics``.
+    """
 
     source: str = ""
     metrics: tuple[str, ...] = ()
     rows: dict[str, dict[str, tuple[float, ...]]] = Field(default_factory=dict)
     recommenders: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _metrics(self) -> Self:
+        try:
+            for name in (*self.metrics, *(name for row in self.recommenders.values() for name in row)):
+                parse_metric(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        for backbone, rows in self.rows.items():
+            for column, values in rows.items():
+                if len(values) > len(self.metrics):
+                    raise ValueError(
+                        f"rows.{backbone}.{column} has {len(values)} values for {len(self.metrics)} metrics"
+                    )
+        return self
 
     def of(self, backbone: str, column: str) -> dict[str, float]:
         """Metric → value; {} where nothing is reported."""
@@ -146,17 +181,41 @@ class PairRecipe(Config):
         ):
             if len(set(labels)) < len(labels):
                 raise ValueError(f"two {what} have one label: give each its own")
-        names = {each.name for each in self.augmentations}
-        for name in self.defaults:
-            if name not in names:
-                raise ValueError(f"defaults.{name}: no row has this augmentation{nearest(name, names)}")
-        known = [each.label for each in self.augmentations]
-        for label in self.evaluation.against:
-            if label not in known:
-                raise ValueError(f"evaluation.against: no augmentation {label!r}{nearest(label, known)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds = {list(self.seeds)}: give each seed once")
         if len(self.split.ties) > 1:
             raise ValueError("split.ties: a reranking experiment has one tie rule; run it twice")
+        self._names_fit()
         return self
+
+    def _names_fit(self) -> None:
+        """Raises: ValueError: a key or value names a row that is not there."""
+        rows, columns = ([each.label for each in these] for these in (self.backbones, self.augmentations))
+        names = {each.name for each in self.augmentations}
+        asked: list[tuple[str, Iterable[str], str, Collection[str]]] = [
+            ("defaults", self.defaults, "row with the augmentation", names),
+            ("evaluation.against", self.evaluation.against, "augmentation", columns),
+            ("published.rows", self.published.rows, "backbone", rows),
+            *((f"published.rows.{label}", row, "augmentation", columns) for label, row in self.published.rows.items()),
+            (
+                "published.recommenders",
+                self.published.recommenders,
+                "recommender",
+                [each.label for each in self.recommenders],
+            ),
+            *(
+                (f"backbones.{each.label}.augmentations", each.augmentations, "row with the augmentation", names)
+                for each in self.backbones
+            ),
+            *(
+                (f"augmentations.{each.label}.backbones", each.backbones or (), "backbone", rows)
+                for each in self.augmentations
+            ),
+        ]
+        for where, given, what, known in asked:
+            for name in given:
+                if name not in known:
+                    raise ValueError(f"{where}: there is no {what} {name!r}{nearest(name, known)}")
 
     @classmethod
     def load(cls, path: str | Path, set: Iterable[str] = ()) -> Self:
@@ -208,4 +267,8 @@ class PairRecipe(Config):
 
     def to_toml(self) -> str:
         """The recipe as it was understood."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        whole = self.model_dump(mode="json", exclude_none=True)
+        for kind, names in _OWN.items():
+            for name in names if kind != self.candidates.kind else ():
+                del whole["candidates"][name]
+        return tomli_w.dumps(whole)

@@ -7,7 +7,7 @@ compared over users: their cases are averaged first, since several cases of one 
 from __future__ import annotations
 
 import json
-import shutil
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from seqlore.errors import ConfigError, SeqloreError
 from seqlore.evaluation import Report, evaluate
 from seqlore.evaluation.paired import holm, paired_test
 from seqlore.experiment.data import open_dataset
-from seqlore.experiment.journal import write_json, write_text
+from seqlore.experiment.journal import now, write_json, write_text
 from seqlore.experiment.judged import Alone, Judged, Pair
 from seqlore.experiment.pairs import PairRecipe
 from seqlore.experiment.screen import Screen
@@ -49,7 +49,10 @@ def run_pairs(
             stay in it.
         resume: leave out pairs that the folder holds with the same settings.
 
-    A pair that fails becomes a row with its error. Raises: ConfigError: the recipe is wrong. DataError: the data is.
+    A pair that fails, however it does, becomes an entry of ``errors``, and its traceback goes to ``failed.jsonl``; the
+    others go on. Pairs of other settings stay in the folder.
+
+    Raises: ConfigError: the recipe is wrong. DataError: the data is.
     """
     recipe = recipe if isinstance(recipe, PairRecipe) else PairRecipe.load(recipe, set)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
@@ -72,18 +75,27 @@ def run_pairs(
         for pair in todo:
             screen.begin(name := f"{pair.label} · seed {pair.seed}")
             if not resume:
-                shutil.rmtree(pair.folder, ignore_errors=True)
+                pair.forget()
             try:
                 pair.run(source, cases, screen, _base(pair, every))
-            except SeqloreError as error:
-                errors[pair.label] = str(error)
-                screen.end(f"{name}: failed: {error}")
+                found = pair.report().metrics[recipe.evaluation.metric]
+            except Exception as error:  # whatever one pair does, the others go on
+                errors[name] = _sentence(error)
+                failed = {"time": now(), "pair": name, "error": errors[name], "traceback": traceback.format_exc()}
+                with (folder / "failed.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(failed, ensure_ascii=False) + "\n")
+                screen.end(f"{name}: failed: {errors[name]}")
                 continue
-            screen.end(f"{name}: {recipe.evaluation.metric} {pair.report().metrics[recipe.evaluation.metric]:.4f}")
+            screen.end(f"{name}: {recipe.evaluation.metric} {found:.4f}")
         popular = evaluate(MostPopular().fit(split), split, cases=cases, at=recipe.evaluation.at)
         results = _results(recipe, [pair for pair in every if pair.record()], popular, errors)
         write_json(folder / "results.json", results)
         return results
+
+
+def _sentence(error: Exception) -> str:
+    first = (str(error) or "no message").splitlines()[0]
+    return first if isinstance(error, SeqloreError) else f"{type(error).__name__}: {first} (traceback in failed.jsonl)"
 
 
 def _base(pair: Pair | Alone, every: Sequence[Pair | Alone]) -> Pair | None:
@@ -157,6 +169,7 @@ def _measured(group: Sequence[Judged], metrics: Sequence[str]) -> dict[str, Any]
     found = {m: [one.report().metrics[m] for one in group] for m in metrics}
     return {
         "seeds": [one.seed for one in group],
+        "folders": [one.folder.relative_to(one.root).as_posix() for one in group],
         "metrics": {m: _mean(values) for m, values in found.items()},
         "sd": {m: float(np.std(values, ddof=1)) for m, values in found.items()} if len(group) > 1 else None,
     }
@@ -165,19 +178,26 @@ def _measured(group: Sequence[Judged], metrics: Sequence[str]) -> dict[str, Any]
 def _comparisons(
     recipe: PairRecipe, groups: Mapping[tuple[str, str], Sequence[Pair]], alone: Mapping[str, Sequence[Alone]]
 ) -> list[dict[str, Any]]:
-    """Each pair with those of its backbone that ``against`` names, and with them each recommender; Holm over all."""
+    """Each pair with those of its backbone that ``against`` names, and with them each recommender; Holm over all.
+
+    Two are compared on the seeds that both have; where there are none, they are not.
+    """
     metric, against = recipe.evaluation.metric, recipe.evaluation.against
-    compared: list[tuple[str, str, str, Floats]] = []
-    values = {key: by_user([pair.report() for pair in group], metric) for key, group in groups.items()}
+    compared: list[tuple[str, str, str, Sequence[Judged], Sequence[Judged]]] = []
     for place, other in enumerate(against):
         for backbone, column in groups:
             if column not in against[: place + 1] and (backbone, other) in groups:  # each two once
-                compared.append((backbone, column, other, values[backbone, column] - values[backbone, other]))
+                compared.append((backbone, column, other, groups[backbone, column], groups[backbone, other]))
     for label, group in alone.items():
-        own = by_user([one.report() for one in group], metric)
-        compared += [(b, c, label, values[b, c] - own) for b, c in groups if c in against]
+        compared += [(b, c, label, groups[b, c], group) for b, c in groups if c in against]
+    reports = {id(one): one.report() for *_, first, second in compared for one in (*first, *second)}
     found = []
-    for backbone, a, b, difference in compared:
+    for backbone, a, b, first, second in compared:
+        seeds = sorted({one.seed for one in first} & {one.seed for one in second})
+        if not seeds:
+            continue
+        values = [by_user([reports[id(one)] for one in each if one.seed in seeds], metric) for each in (first, second)]
+        difference = values[0] - values[1]
         interval, p, _ = paired_test(difference)
         found.append(
             {
@@ -189,6 +209,7 @@ def _comparisons(
                 "ci": interval,
                 "p": p,
                 "users": len(difference),
+                "seeds": seeds,
             }
         )
     for each, corrected in zip(found, holm([each["p"] for each in found]), strict=True):
@@ -209,9 +230,14 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def model_of(folder: str | Path, label: str, seed: int = 0) -> Reranker:
-    """A fitted pair of a run folder. Raises: ConfigError: there is none of that label and seed; names the nearest."""
-    found = {}
-    for path in sorted(Path(folder).glob("pairs/*/pair.json")):
+    """A fitted pair of a run folder; of several settings, that of the latest table.
+
+    Raises: ConfigError: there is none of that label and seed; names the nearest.
+    """
+    found, table = {}, Path(folder) / "results.json"
+    rows = json.loads(table.read_text(encoding="utf-8"))["rows"] if table.is_file() else []
+    shown = {Path(folder) / name for row in rows for name in row.get("folders", ())}
+    for path in sorted(Path(folder).glob("pairs/*/pair.json"), key=lambda p: (p.parent in shown, p.stat().st_mtime)):
         head = json.loads(path.read_text(encoding="utf-8"))
         found[f"{head['label']} · seed {head['seed']}"] = path.parent / "model"
     name = f"{label} · seed {seed}"

@@ -6,6 +6,7 @@ the backbone. An augmentation knows no backbone and a backbone no augmentation, 
 The life of one, in the order in which :class:`seqlore.rerank.ranker.NetReranker` calls it:
 
     __init__(config)    settings; knowledge (vectors of texts) may be handed over here
+    suited(…)           settings that go by the backbone are filled in
     gather(lists)       or is gathered here, for the samples that ``lists`` will ask for and for those of the split
     build(…)            parameters, after the seed was set, so that a fit is a function of its seed
     pretrain(…)         phases before joint training, where ``needs_base``: with the item vectors of a trained base
@@ -44,6 +45,17 @@ AUGMENTATIONS: dict[str, str] = {
 }
 
 
+class Host(NamedTuple):
+    """What of a backbone an augmentation's settings may go by."""
+
+    name: str = "a backbone"
+    #: It scores candidates by the state after a long history; a listwise backbone does not.
+    sequential: bool = False
+    #: Latest events that reach the augmentation in joint training; None = not known.
+    history_length: int | None = None
+    seed: int = 0
+
+
 class Augmented(NamedTuple):
     """Extra vectors of a batch: of its candidates [B, C, a] and, where asked for, of its history items [B, T, a]."""
 
@@ -54,6 +66,7 @@ class Augmented(NamedTuple):
 class Augmentation(nn.Module):
     """Base of all augmentations. Subclasses set ``Config`` and implement ``width`` and ``forward``."""
 
+    paper: ClassVar[str] = ""
     Config: ClassVar[type[Config]] = Config
     #: The reranker first trains its backbone without augmentation, and hands over its item vectors (phase 0).
     needs_base: ClassVar[bool] = False
@@ -80,6 +93,14 @@ class Augmentation(nn.Module):
     @abstractmethod
     def width(self) -> int:
         """a, of the vectors that ``forward`` gives; known before ``build``."""
+
+    @classmethod
+    def suited(cls, config: Any, host: Host) -> Any:
+        """``config`` with what is None, for "by backbone", filled in.
+
+        Raises: ConfigError: a setting asks for what the backbone does not give.
+        """
+        return config
 
     def gather(self, lists: ListData) -> None:
         """Bring together what is still missing of the knowledge: texts, their vectors.
@@ -111,6 +132,13 @@ class Augmentation(nn.Module):
         """
         raise NotImplementedError
 
+    def untold(self, users: Tensor, known: Tensor) -> Tensor | None:
+        """bool [n]: no text about the user was written from all of these events; None: it reads no such texts.
+
+        Args: users, known: as in a batch.
+        """
+        return None
+
     @abstractmethod
     def forward(self, batch: ListBatch, items: Callable[[Tensor], Tensor], history: bool) -> Augmented:
         """Extra vectors of a batch.
@@ -127,6 +155,8 @@ class Augmentation(nn.Module):
 
 class NoAugmentation(Augmentation):
     """Nothing: vectors of width 0."""
+
+    paper = "No paper: the plain backbone."
 
     @property
     def width(self) -> int:
@@ -164,6 +194,12 @@ class AugmentationSettings(Config):
     def make(self) -> Augmentation:
         """A new augmentation, without knowledge."""
         return augmentation_class(self.name)(self.parsed())
+
+    def on(self, host: Host) -> Self:
+        """The same with the augmentation's settings suited to a backbone. Raises: ConfigError: they do not fit it."""
+        given = self.parsed()
+        suited = augmentation_class(self.name).suited(given, host)
+        return self if suited == given else type(self)(name=self.name, settings=suited.model_dump(mode="json"))
 
     @classmethod
     def of(cls, augmentation: Augmentation) -> Self:

@@ -40,6 +40,8 @@ class CandidateSource(ABC):
 
     #: How the lists are made, in words, for tables.
     rule: str
+    #: Most candidates of a list; None = not known.
+    length: int | None = None
 
     def __init__(self) -> None:
         self._split: Split | None = None
@@ -87,7 +89,7 @@ class Uniform(CandidateSource):
 
     def __init__(self, n: int = 99, unseen: Unseen = "user") -> None:
         super().__init__()
-        self.n, self.unseen = n, unseen
+        self.n, self.unseen, self.length = n, unseen, n + 1
         self.rule = uniform_rule(n, unseen)
 
     def _fit(self, split: Split) -> None:
@@ -98,27 +100,36 @@ class Uniform(CandidateSource):
 
     def held_out(self, cases: Cases, seed: Seed) -> NDArray[np.int32]:
         size = self.split.catalog.size
-        return shuffled(target_and_unseen(cases, self.n, size=size, seed=seed, owned=self._owned), seed)
+        try:
+            drawn = target_and_unseen(cases, self.n, size=size, seed=seed, owned=self._owned)
+        except DataError as error:
+            wider = ', or draw later items too with unseen = "history"' if self._owned is not None else ""
+            raise DataError(
+                f"Uniform(n={self.n}, unseen={self.unseen!r}): {error} (n, in a recipe candidates.n){wider}"
+            ) from error
+        return shuffled(drawn, seed)
 
 
 class Retrieved(CandidateSource):
     """The first ``k`` items of a recommender, cross-fitted over ``folds`` folds of the training users.
 
-    ``retriever`` makes an unfitted recommender; it is called ``folds + 1`` times. ``whole`` is the one that was fitted
-    on all training sequences: it serves held-out cases and the finished two-stage model.
+    ``retriever`` makes an unfitted recommender; it is called ``folds + 1`` times a split. ``whole`` is the one that was
+    fitted on all training sequences: it serves held-out cases and the finished two-stage model.
     """
 
     def __init__(self, retriever: Callable[[], Recommender], k: int = 100, folds: int = 5, seed: int = 0) -> None:
         super().__init__()
         if folds < 2 or k < 2:
             raise ConfigError(f"folds={folds}, k={k}: give two or more of each")
-        self.retriever, self.k, self.folds, self.seed = retriever, k, folds, seed
-        self.rule = f"first {k} of {retriever().name}, for training cross-fitted over {folds} folds of users"
+        self.retriever, self.k, self.folds, self.seed, self.length = retriever, k, folds, seed, k
+        self._first: Recommender | None = retriever()  # its name is asked at once, its fit comes later
+        self.rule = f"first {k} of {self._first.name}, for training cross-fitted over {folds} folds of users"
 
     def _fit(self, split: Split) -> None:
         if len(split.train) < self.folds:
             raise DataError(f"{len(split.train)} training sequences cannot be divided into {self.folds} folds of users")
-        self.whole = self.retriever().fit(split)
+        unfitted, self._first = self._first or self.retriever(), None
+        self.whole = unfitted.fit(split)
         deal = np.random.default_rng((self.seed, 5)).permutation(split.users.size)
         self._fold_of = deal % self.folds  # by dense user index
         self.parts = [self.retriever().fit(self._without(split, fold)) for fold in range(self.folds)]

@@ -25,6 +25,8 @@ from seqlore.rerank.ranker import NetReranker
 class DLCMConfig(ListwiseConfig):
     """Settings of DLCM."""
 
+    attends: ClassVar[bool] = False
+
     hidden_size: int = Field(default=64, ge=1, description="Width α of the recurrent state.")
     comparisons: int = Field(default=8, ge=1, description="Hidden units k of the local ranking function.")
 

@@ -14,10 +14,10 @@ never from what came after.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,13 +35,12 @@ from seqlore.lore.material import known_texts
 from seqlore.lore.model import LanguageModel
 from seqlore.lore.prompts import Task
 from seqlore.lore.store import LoreStore
+from seqlore.rerank.augment import Host
 from seqlore.rerank.knowledge import Knowledge
 from seqlore.rerank.lists import ListData
-from seqlore.rerank.texts import LIMIT, UserTexts
+from seqlore.rerank.points import STEP, layers, text_points
+from seqlore.rerank.texts import UserTexts
 from seqlore.text import TextSource
-
-#: Events between texts of a training user where targets are drawn anew in each epoch.
-STEP = 10
 
 
 class KnowledgeSettings(Config):
@@ -54,7 +53,11 @@ class KnowledgeSettings(Config):
     store: Path | None = Field(default=None, description="Lore store; None = the one in the cache folder.")
     encoder: str = Field(default="all-MiniLM-L6-v2", description="Encoder of the texts, see TextSource.")
     vectors: Path | None = Field(default=None, description="Vector store; None = the one in the cache folder.")
-    history: int = Field(default=10, ge=1, description="Latest events of which the preference text is written.")
+    history: int | None = Field(
+        default=None,
+        ge=1,
+        description="Latest events of which the preference text is written; None = 10, for sequence backbones 150.",
+    )
     every: int | None = Field(
         default=None,
         ge=1,
@@ -76,6 +79,25 @@ class KnowledgeSettings(Config):
     )
 
 
+class RawSettings(KnowledgeSettings):
+    """The same, with titles and categories as they are unless something else is asked for."""
+
+    texts: Literal["lore", "raw"] = Field(default="raw", description="Titles and categories as they are, or generated.")
+
+
+def events(sequential: bool) -> int:
+    """Latest events of which Zhang et al. write texts: of a backbone that reads long histories, and of others."""
+    return 150 if sequential else 10
+
+
+def with_suited(config: Any, host: Host) -> Any:
+    """Settings of an augmentation with those of its ``knowledge`` filled in by the backbone."""
+    known = config.knowledge
+    if known.history is not None:
+        return config
+    return config.model_copy(update={"knowledge": known.model_copy(update={"history": events(host.sequential)})})
+
+
 def gather_knowledge(
     lists: ListData, settings: KnowledgeSettings, *, pretraining: bool = False
 ) -> tuple[Knowledge, Sequences]:
@@ -87,35 +109,6 @@ def gather_knowledge(
     """
     points = text_points(lists, settings.every, pretraining=pretraining)
     return Knowledge(preference_vectors(lists.split, points, settings), item_vectors(lists.split, settings)), points
-
-
-def text_points(lists: ListData, every: int | None, *, pretraining: bool = False) -> Sequences:
-    """The histories from which preference texts are written, each once: what came before targets, and not more."""
-    split = lists.split
-    if every is None and lists.pool is not None:
-        phases = (lists.pretraining(), lists) if pretraining else (lists,)
-        parts = [phase.cases(epoch).histories for phase in phases for epoch in range(1, lists.pool + 1)]
-    else:
-        parts = [prefixes(split.train, lists.first - 1, every or STEP)]
-    held_out = (lists.valid, split.test)
-    parts += [_plain(cases.histories) for cases in held_out if cases is not None]
-    whole = Sequences.concat([_plain(part) for part in parts])
-    keys = whole.users.astype(np.int64) * LIMIT + whole.lengths
-    return whole.take(np.unique(keys, return_index=True)[1])
-
-
-def prefixes(sequences: Sequences, first: int, every: int) -> Sequences:
-    """The first ``first``, ``first + every``, … events of each sequence, as long as another follows."""
-    count = np.maximum(0, (sequences.lengths - 1 - first) // every + 1)
-    of = np.repeat(np.arange(len(sequences)), count)
-    place = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
-    starts = sequences.offsets[:-1][of]
-    return sequences.slice(starts, starts + first + every * place, of)
-
-
-def _plain(histories: Sequences) -> Sequences:
-    """Items and users alone, so that sequences of different origin go together."""
-    return Sequences(histories.items, histories.offsets, histories.users)
 
 
 def preference_vectors(split: Split, points: Sequences, settings: KnowledgeSettings) -> UserTexts:
@@ -189,7 +182,8 @@ def _written(split: Split, points: Sequences, settings: KnowledgeSettings) -> li
     """
     model = _model(split, "user-preference", settings)
     words = {"items": settings.items, "chosen": settings.chosen, "aspects": settings.aspects}
-    lore = LoreSettings(words=words, history=settings.history, user_columns=settings.user_columns)
+    length = settings.history or events(False)
+    lore = LoreSettings(words=words, history=length, user_columns=settings.user_columns)
     texts = [""] * len(points)
     with LoreStore(settings.store) as store:
         for layer in layers(points.users):
@@ -203,15 +197,6 @@ def _written(split: Split, points: Sequences, settings: KnowledgeSettings) -> li
     return texts
 
 
-def layers(users: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
-    """Rows in which every user occurs at most once: the first of each, the second of each, …"""
-    order = np.argsort(users, kind="stable")
-    begins = np.r_[True, np.diff(users[order]) > 0] if len(order) else np.zeros(0, bool)
-    place = np.arange(len(order)) - np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
-    for j in range(int(place.max(initial=-1)) + 1):
-        yield np.sort(order[place == j])
-
-
 def _item_texts(split: Split) -> list[str]:
     """Title and categories of each item, [len(catalog)]. Raises: DataError: no item has either."""
     fields = [name for name in ("title", "categories") if name in split.catalog.items.columns]
@@ -223,4 +208,5 @@ def _item_texts(split: Split) -> list[str]:
 
 def _raw_histories(split: Split, points: Sequences, settings: KnowledgeSettings) -> list[str]:
     about: Sequence[str] = ["", *_item_texts(split)]
-    return ["\n".join(filter(None, (about[i] for i in h[-settings.history :][::-1]))) for h in points]
+    length = settings.history or events(False)
+    return ["\n".join(filter(None, (about[i] for i in h[-length:][::-1]))) for h in points]

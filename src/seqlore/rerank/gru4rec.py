@@ -69,3 +69,4 @@ class GRU4RecReranker(NetReranker):
     paper = "Hidasi et al., ICLR 2016, arXiv 1511.06939, as in Zhang et al., COLING 2025"
     Config: ClassVar[type[Config]] = GRU4RecRerankerConfig
     Net = GRU4RecRerankerNet
+    sequential = True

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.models.layers import Dropout
-from seqlore.rerank.augment import Augmentation, Augmented
-from seqlore.rerank.gathering import KnowledgeSettings, gather_knowledge
+from seqlore.rerank.augment import Augmentation, Augmented, Host
+from seqlore.rerank.gathering import KnowledgeSettings, gather_knowledge, with_suited
 from seqlore.rerank.knowledge import Knowledge
 from seqlore.rerank.lists import ListBatch, ListData
 
@@ -65,6 +65,7 @@ class HybridExperts(nn.Module):
 class KAR(Augmentation):
     """Knowledge-augmented recommendation."""
 
+    paper = "Xi et al., RecSys 2024, 10.1145/3640457.3688104, arXiv 2306.10933"
     Config: ClassVar[type[Config]] = KARConfig
 
     def __init__(self, config: Config | None = None, /, texts: Knowledge | None = None, **settings: Any) -> None:
@@ -75,6 +76,13 @@ class KAR(Augmentation):
     @property
     def width(self) -> int:
         return 2 * self.config.width
+
+    @classmethod
+    def suited(cls, config: Any, host: Host) -> Any:
+        return with_suited(config, host)
+
+    def untold(self, users: Tensor, known: Tensor) -> Tensor | None:
+        return self.knowledge.preferences.untold(users, known)
 
     def gather(self, lists: ListData) -> None:
         if self.knowledge is None:

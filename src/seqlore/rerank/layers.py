@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +14,8 @@ from seqlore.models.layers import Dropout
 class Join(nn.Module):
     """[item vector ; extra vector] → item width, a linear map that starts by letting the item vector through.
 
-    Without extra vectors there is nothing to map: a backbone without augmentation is the plain backbone.
+    What it adds of the extra vector starts at random (uniformly, as every linear layer of torch), so an augmented
+    backbone does not begin as the plain one. Without extra vectors there is nothing to map: that is the plain one.
     """
 
     def __init__(self, width: int, extra: int) -> None:
@@ -27,6 +30,15 @@ class Join(nn.Module):
     def forward(self, items: Tensor, extra: Tensor) -> Tensor:
         """[..., d], [..., a] → [..., d]."""
         return items if self.map is None else self.map(torch.cat([items, extra], -1))
+
+
+def divided(config: Any) -> Any:
+    """``config`` itself. Raises: ValueError: its ``heads`` do not divide its ``embedding_size``."""
+    if config.embedding_size % config.heads:
+        raise ValueError(
+            f"embedding_size = {config.embedding_size} cannot have heads = {config.heads}: heads must divide it"
+        )
+    return config
 
 
 class CrossAttention(nn.Module):

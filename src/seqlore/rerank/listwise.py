@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqlore.models.layers import positions
 from seqlore.rerank.augment import Augmentation
-from seqlore.rerank.layers import CrossAttention
+from seqlore.rerank.layers import CrossAttention, divided
 from seqlore.rerank.lists import ListBatch
 from seqlore.rerank.ranker import RankerConfig, RankerNet
 
@@ -19,8 +19,15 @@ from seqlore.rerank.ranker import RankerConfig, RankerNet
 class ListwiseConfig(RankerConfig):
     """Settings of every listwise backbone."""
 
+    #: The backbone itself attends, with as many heads.
+    attends: ClassVar[bool] = True
+
     heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
     reads_history: bool = Field(default=False, description="Candidates also attend to the history (not as published).")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        return divided(self) if self.attends or self.reads_history else self
 
 
 class HistoryReader(nn.Module):

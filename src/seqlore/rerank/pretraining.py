@@ -10,18 +10,27 @@ learns h_i, too, since those of a base that is blind to histories say how popula
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from seqlore.errors import ConfigError
 from seqlore.rerank.lists import ListBatch
 from seqlore.training import TrainConfig
 
 if TYPE_CHECKING:
     from seqlore.rerank.ur4rec import UR4Rec
+
+
+#: Settings of the loop that phase 1 has no use for, and why.
+UNUSED = {
+    **dict.fromkeys(("patience", "validate_every", "monitor"), "it takes all its epochs and validates nothing"),
+    "seed": "its draws follow from the seed of the reranker",
+    "device": "it runs where the reranker runs",
+}
 
 
 class PretrainingConfig(TrainConfig):
@@ -36,6 +45,21 @@ class PretrainingConfig(TrainConfig):
         default="frozen", description="h_i: frozen, as published, or learned too, where the base is blind to histories."
     )
     alpha: float = Field(default=1.0, ge=0, description="Weight of the matching loss beside the contrastive one.")
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        for name, why in UNUSED.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} does nothing in phase 1, since {why}: leave it out")
+        return self
+
+    def check_lists(self, length: int) -> None:
+        """Raises: ConfigError: lists of ``length`` candidates have fewer negatives than are asked for."""
+        if self.negatives > length - 1:
+            raise ConfigError(
+                f"UR4Rec: pretraining.negatives = {self.negatives}, but a list has {length} candidates, so at most "
+                f"{length - 1} others: lower it, or give longer lists"
+            )
 
 
 class Pretraining(nn.Module):
@@ -56,6 +80,7 @@ class Pretraining(nn.Module):
 
     def forward(self, batch: ListBatch) -> Tensor:
         c, phase = self.config, self.config.pretraining
+        phase.check_lists(batch.candidates.shape[1])
         asked = with_negatives(batch, phase.negatives)  # [B, 1 + M]
         h, listed = self.items[asked], asked > 0
         memory = self.retriever.memory(*self.knowledge(batch, c.history))

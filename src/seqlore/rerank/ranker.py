@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
-from seqlore.errors import ConfigError
 from seqlore.evaluation import metrics, parse_metric
 from seqlore.evaluation.candidates import SampledCases
 from seqlore.evaluation.report import ACCURACY
 from seqlore.models.items import ItemTable
 from seqlore.models.net import RankedConfig
-from seqlore.rerank.augment import Augmentation, AugmentationSettings, NoAugmentation, augmentation_class
+from seqlore.ranking import Lists
+from seqlore.rerank.augment import Augmentation, AugmentationSettings, Host, augmentation_class
+from seqlore.rerank.base import items_of
 from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.layers import Join
 from seqlore.rerank.lists import ListBatch, ListData, list_batch, listwise_softmax
@@ -110,6 +111,8 @@ class NetReranker(Reranker):
     Config: ClassVar[type[Config]] = RankerConfig
     Net: ClassVar[type[RankerNet]]
     uses_users: ClassVar[bool] = True  # texts about users are found by user
+    #: Scores candidates by the state after a long history, which decides what augmentations' defaults are.
+    sequential: ClassVar[bool] = False
 
     def __init__(
         self, config: Config | None = None, /, *, augmentation: Augmentation | Any = None, **settings: Any
@@ -121,6 +124,9 @@ class NetReranker(Reranker):
         if augmentation is not None:
             settings["augmentation"] = augmentation
         super().__init__(config, **settings)
+        c = self.config
+        host = Host(self.name, self.sequential, c.history_length, c.seed)
+        self.config = c.model_copy(update={"augmentation": c.augmentation.on(host)})
         self.history: list[dict[str, Any]] = []
         self.net: Any = None
 
@@ -156,13 +162,15 @@ class NetReranker(Reranker):
         log: Path | None = None,
         checkpoint: Path | None = None,
     ) -> None:
-        """``base``: this backbone, trained without augmentation on the same split; None: trained here where needed.
+        """``base``: this backbone, trained without augmentation on the same split and candidates; None: trained here
+        where needed.
 
         The phases keep their logs and checkpoints apart, as ``base-…``, ``pretrain-…``, and the name that was given.
         """
         c = self.config
         lists = self.lists(split, source)
         augmentation = c.augmentation.make() if self._given is None else self._given.fresh()
+        augmentation.config = c.augmentation.parsed()
         augmentation.gather(lists)
 
         def phase(name: str) -> dict[str, Any]:
@@ -179,7 +187,7 @@ class NetReranker(Reranker):
         if augmentation.needs_base:
             if base is None:
                 base = self.base().fit(split, source, **phase("base"))
-            start = self._items_of(base)
+            start = items_of(base, self)
         torch.manual_seed(c.seed)
         self.net = self.Net(split.catalog.size, c, augmentation)
         if start is not None:
@@ -204,15 +212,6 @@ class NetReranker(Reranker):
             "seconds_per_epoch": round(float(np.mean([row["seconds"] for row in self.history])), 3),
         }
 
-    def _items_of(self, base: NetReranker) -> Tensor:
-        """[size, d]. Raises: ConfigError: the base is not this backbone, or has another catalogue or width."""
-        fits = type(base) is type(self) and base.catalog.hash == self.catalog.hash
-        if not fits or base.config.embedding_size != self.config.embedding_size:
-            raise ConfigError(f"{self.name}: the base must be a fitted {self.name} of the same items and width")
-        if base.config.augmentation.name != NoAugmentation.__name__:
-            raise ConfigError(f"{self.name}: the base has an augmentation; fit one without")
-        return base.net.items.table().detach().cpu().clone()
-
     def validate(self, cases: SampledCases) -> dict[str, float]:
         """NDCG and MAP at 1, 5, 10 and 20, and the monitored metric, over the lists of ``cases``."""
         assert cases.candidates is not None
@@ -221,6 +220,22 @@ class NetReranker(Reranker):
         }
         position = metrics.positions(self.rerank(cases.histories, cases.candidates).items, cases.targets)
         return {f"{kind}@{cut}": float(ACCURACY[kind](position, cut).mean()) for kind, cut in sorted(wanted)}
+
+    def rank(
+        self,
+        histories: Sequences,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        candidates: NDArray[np.integer] | None = None,
+    ) -> Lists:
+        """As :meth:`Reranker.rank`; ``diagnostics`` tells which share of the lists had no text of their own, if any."""
+        lists = super().rank(histories, k, exclude_seen=exclude_seen, candidates=candidates)
+        users, known = (torch.from_numpy(each.astype(np.int64)) for each in (histories.users, histories.lengths))
+        untold = self.net.augmentation.untold(users, known)
+        share = 0.0 if untold is None or not len(untold) else float(untold.float().mean())
+        self.diagnostics = {"without_own_text": share} if share else {}
+        return lists
 
     @torch.no_grad()
     def score(self, histories: Sequences, candidates: NDArray[np.integer]) -> Tensor:

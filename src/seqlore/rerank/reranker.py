@@ -43,6 +43,7 @@ class Reranker(Model):
         self._learns_from(split)
         source = (candidates or Uniform()).fitted(split)
         self.about["candidates"] = source.rule
+        self._bind(options.get("checkpoint"))
         self._fit(split, source, **options)
         return self
 
@@ -60,8 +61,16 @@ class Reranker(Model):
         Args: candidates: dense indices [n, c], without repetition in a row, 0 pads on the right. Models that read the
             order of candidates read this one.
 
-        Raises: DataError: not one row of candidates a history, or a score is not a number (training diverged).
+        Raises: ConfigError: it has not been fitted. DataError: not one row of candidates a history, a candidate that
+            the catalogue has not, or a score is not a number (training diverged).
         """
+        size = self.catalog.size
+        if candidates.size and not 0 <= candidates.min() <= candidates.max() < size:
+            wrong = int(candidates.max() if candidates.min() >= 0 else candidates.min())
+            raise DataError(
+                f"{self.name}: candidate {wrong} is no item: indices go from 1 to {size - 1}, and 0 pads; "
+                "catalog.index makes them of ids"
+            )
         if candidates.ndim != 2 or len(candidates) != len(histories):
             raise DataError(
                 f"{self.name}: candidates of shape {candidates.shape} for {len(histories)} histories: give one row each"
@@ -87,7 +96,7 @@ class Reranker(Model):
         """
         if candidates is None:
             raise DataError(f"{self.name} orders candidates and finds none: give it some, or serve it in TwoStage")
-        rows = np.broadcast_to(candidates, (len(histories), candidates.shape[-1]))
+        rows = distinct(np.broadcast_to(candidates, (len(histories), candidates.shape[-1])))
         lists = self.rerank(histories, without_seen(histories, rows) if exclude_seen else rows)
         items, scores = lists.items[:, :k], lists.scores[:, :k]
         short = ((0, 0), (0, max(0, k - items.shape[1])))
@@ -107,6 +116,18 @@ def reranker_class(name: str) -> type[Reranker]:
     if name not in RERANKERS:
         raise ConfigError(f"there is no reranker {name!r}{nearest(name, RERANKERS)}; there are {', '.join(RERANKERS)}")
     return named(RERANKERS[name])
+
+
+def distinct(candidates: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Candidates [n, c], each once a row, where it stood first; zeros go to the right of rows that had repetitions."""
+    order = np.argsort(candidates, axis=1, kind="stable")
+    ordered = np.take_along_axis(candidates, order, 1)
+    again = np.zeros(candidates.shape, bool)
+    np.put_along_axis(again, order[:, 1:], (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] > 0), 1)
+    if not again.any():
+        return candidates
+    kept = np.where(again, 0, candidates)
+    return np.take_along_axis(kept, np.argsort(kept == 0, axis=1, kind="stable"), 1)
 
 
 def without_seen(histories: Sequences, candidates: NDArray[np.integer]) -> NDArray[np.int32]:

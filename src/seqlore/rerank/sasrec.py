@@ -10,15 +10,16 @@ event, as only the state after it is read.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.models.layers import Block, Dropout, init_weights, positions
 from seqlore.rerank.augment import Augmentation
+from seqlore.rerank.layers import divided
 from seqlore.rerank.lists import ListBatch
 from seqlore.rerank.ranker import NetReranker, RankerConfig, RankerNet
 
@@ -30,6 +31,10 @@ class SASRecRerankerConfig(RankerConfig):
     layers: int = Field(default=2, ge=1, description="Transformer blocks.")
     heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
     inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        return divided(self)
 
 
 class SASRecRerankerNet(RankerNet):
@@ -72,3 +77,4 @@ class SASRecReranker(NetReranker):
     paper = "Kang & McAuley, ICDM 2018, 10.1109/ICDM.2018.00035, as in Zhang et al., COLING 2025"
     Config: ClassVar[type[Config]] = SASRecRerankerConfig
     Net = SASRecRerankerNet
+    sequential = True

@@ -35,6 +35,7 @@ class TextAugmentationConfig(Config):
 class TextAugmentation(Augmentation):
     """A learned map of the text vector, concatenated to every item of the sample."""
 
+    paper = "a baseline of Zhang et al., COLING 2025"
     Config: ClassVar[type[Config]] = TextAugmentationConfig
 
     def __init__(self, config: Config | None = None, /, texts: UserTexts | None = None, **settings: Any) -> None:
@@ -55,6 +56,9 @@ class TextAugmentation(Augmentation):
         self.adapter = nn.Sequential(
             nn.LayerNorm(self.texts.width), nn.Dropout(self.config.dropout), nn.Linear(self.texts.width, self.width)
         )
+
+    def untold(self, users: Tensor, known: Tensor) -> Tensor | None:
+        return None if self.texts is None else self.texts.untold(users, known)
 
     def forward(self, batch: ListBatch, items: Callable[[Tensor], Tensor], history: bool) -> Augmented:
         assert self.texts is not None

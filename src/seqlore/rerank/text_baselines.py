@@ -5,13 +5,15 @@ BERT-aug encodes the history as it stands, LLM-aug the preference that a languag
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from seqlore.config import Config
-from seqlore.rerank.gathering import KnowledgeSettings, preference_vectors, text_points
+from seqlore.rerank.augment import Host
+from seqlore.rerank.gathering import KnowledgeSettings, RawSettings, preference_vectors, with_suited
 from seqlore.rerank.lists import ListData
+from seqlore.rerank.points import text_points
 from seqlore.rerank.text_augmentation import TextAugmentation, TextAugmentationConfig
 
 
@@ -26,6 +28,10 @@ class LLMAug(TextAugmentation):
 
     Config: ClassVar[type[Config]] = LLMAugConfig
 
+    @classmethod
+    def suited(cls, config: Any, host: Host) -> Any:
+        return with_suited(config, host)
+
     def gather(self, lists: ListData) -> None:
         if self.texts is None:
             settings = self.config.knowledge
@@ -35,7 +41,7 @@ class LLMAug(TextAugmentation):
 class BERTAugConfig(TextAugmentationConfig):
     """Settings of BERTAug."""
 
-    knowledge: KnowledgeSettings = Field(default=KnowledgeSettings(texts="raw"), description='With texts = "raw".')
+    knowledge: RawSettings = Field(default_factory=RawSettings, description='With texts = "raw" by default.')
 
 
 class BERTAug(LLMAug):

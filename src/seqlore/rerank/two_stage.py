@@ -18,7 +18,7 @@ from seqlore.evaluation.candidates import shuffled
 from seqlore.ranking import Lists
 from seqlore.recommender import Model, Recommender, model_class
 from seqlore.rerank.candidates import Retrieved, Uniform
-from seqlore.rerank.reranker import Reranker, reranker_class, without_seen
+from seqlore.rerank.reranker import Reranker, distinct, reranker_class, without_seen
 
 #: What a fit may have seen, from least to most.
 INFORMED = ("train", "train+valid", "everything")
@@ -133,6 +133,10 @@ class TwoStage(Recommender):
         candidates: NDArray[np.integer] | None = None,
     ) -> Lists:
         depth = self.config.depth
+        if candidates is not None:
+            once = distinct(np.atleast_2d(candidates))
+            once = once[:, : int((once > 0).sum(1).max(initial=0))] if (once[:, -1:] == 0).all() else once
+            candidates = once.reshape(*candidates.shape[:-1], once.shape[1])
         if candidates is not None and candidates.shape[-1] <= depth:
             rows = np.broadcast_to(candidates, (len(histories), candidates.shape[-1]))
             rows = without_seen(histories, rows) if exclude_seen else rows

@@ -6,8 +6,9 @@ Three phases: (0) the backbone without augmentation is trained, and its item vec
 pre-trained (:mod:`seqlore.rerank.pretraining`); (2) both are trained together on the backbone's loss (equation 9). Only
 language model and encoder stay as they are.
 
-Deviation: the augmented vector goes through a learned map to ``width`` before it is concatenated. Those of the
-retriever and of its pre-training are in their files.
+Deviations: the augmented vector goes through a learned map to ``width`` before it is concatenated. In the single form
+it holds the output at the item's own position beside the proxies' mean, as in the joint one; equation 9 takes the
+proxies' alone. Those of the retriever and of its pre-training are in their files.
 
 Ablations of Table 3: ``proxies = 0`` (drops the contrastive loss too), ``fresh_proxies``, ``pretrain``, ``contrast``,
 ``matching``, and ``knowledge.texts = "raw"`` for "w/o LLM"; "w/o Retr" is the augmentation LLMAug.
@@ -24,9 +25,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
-from seqlore.rerank.augment import Augmentation, Augmented
+from seqlore.errors import ConfigError
+from seqlore.rerank.augment import Augmentation, Augmented, Host
 from seqlore.rerank.body import RANDOM, Body
-from seqlore.rerank.gathering import KnowledgeSettings, gather_knowledge
+from seqlore.rerank.gathering import KnowledgeSettings, events, gather_knowledge, with_suited
 from seqlore.rerank.knowledge import Knowledge, latest
 from seqlore.rerank.lists import ListBatch, ListData
 from seqlore.rerank.pretraining import Pretraining, PretrainingConfig
@@ -37,7 +39,9 @@ from seqlore.training import train
 class UR4RecConfig(Config):
     """Settings of UR4Rec."""
 
-    proxies: int = Field(default=8, ge=0, description="K (8 listwise, 16 for sequence backbones); 0 = without proxies.")
+    proxies: int | None = Field(
+        default=None, ge=0, description="K; 0 = without proxies; None = 8 listwise, 16 for sequence backbones."
+    )
     body: str = Field(
         default="all-MiniLM-L6-v2", description=f'BERT encoder to start from, folder or name; or "{RANDOM}".'
     )
@@ -45,8 +49,11 @@ class UR4RecConfig(Config):
     size: int = Field(default=128, ge=1, description="Width of a random body; its feed-forward has four times that.")
     heads: int = Field(default=4, ge=1, description="Attention heads of a random body.")
     form: Form = Field(default="joint", description="All items in one pass, as published; isolated; or a pass an item.")
-    history: int = Field(
-        default=10, ge=1, description="Latest events whose knowledge is in Z (150 for sequence backbones)."
+    history: int | None = Field(
+        default=None,
+        ge=1,
+        description="Latest events whose knowledge is in Z, at most the backbone's history_length; None = 10 listwise, "
+        "150 for sequence backbones, or as many as the backbone reads.",
     )
     width: int = Field(default=64, ge=1, description="Width a of the vectors that are concatenated.")
     dropout: float = Field(
@@ -62,10 +69,12 @@ class UR4RecConfig(Config):
     z: Literal["text", "permuted", "ids"] = Field(
         default="text", description="Z; controls: that of another user, or learned ids of the history's items."
     )
-    z_seed: int = Field(default=0, description="Of the permutation.")
+    z_seed: int | None = Field(default=None, description="Of the permutation; None = the reranker's seed.")
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
+        if self.body == RANDOM and self.size % self.heads:
+            raise ValueError(f"size = {self.size} cannot have heads = {self.heads}: heads must divide it")
         if self.pretrain and not self.contrasts and not self.matching:
             raise ValueError("phase 1 has no loss left (without proxies none contrasts): set pretrain = false")
         return self
@@ -73,7 +82,7 @@ class UR4RecConfig(Config):
     @property
     def contrasts(self) -> bool:
         """The contrastive loss compares proxies with items, so it needs some."""
-        return self.contrast and self.proxies > 0
+        return self.contrast and self.proxies != 0
 
 
 class HistoryIds(nn.Module):
@@ -93,6 +102,7 @@ class HistoryIds(nn.Module):
 class UR4Rec(Augmentation):
     """User preference retrieval."""
 
+    paper = "Zhang et al., COLING 2025"
     Config: ClassVar[type[Config]] = UR4RecConfig
     needs_base: ClassVar[bool] = True
     #: Width of learned ids where no text says how wide Z is.
@@ -106,19 +116,45 @@ class UR4Rec(Augmentation):
         self.knowledge: Any = texts
         self._body: Body | None = None
 
+    @classmethod
+    def suited(cls, config: Any, host: Host) -> Any:
+        c, most = with_suited(config, host), host.history_length
+        if most is not None and c.history is not None and c.history > most:
+            raise ConfigError(
+                f"UR4Rec on {host.name}: history = {c.history} is more than the {most} events that the backbone is "
+                "given (history_length): lower it, or raise history_length"
+            )
+        longest = events(host.sequential)
+        found = {
+            "proxies": 16 if host.sequential else 8,
+            "history": longest if most is None else min(longest, most),
+            "z_seed": host.seed if c.z == "permuted" else 0,
+        }
+        return c.model_copy(update={key: value for key, value in found.items() if getattr(c, key) is None})
+
     @property
     def width(self) -> int:
         return self.config.width
 
+    def untold(self, users: Tensor, known: Tensor) -> Tensor | None:
+        return None if self.config.z == "ids" else self.knowledge.preferences.untold(users, known)
+
     def gather(self, lists: ListData) -> None:
-        c = self.config
+        self.config = c = self.suited(self.config, Host())
+        if c.z != "text" and self.knowledge is not None:
+            instead = (
+                "hand over knowledge.permuted(histories, length)" if c.z == "permuted" else "hand over no knowledge"
+            )
+            raise ConfigError(f"UR4Rec: z = {c.z!r} would not use the knowledge that was handed over: {instead}")
+        if c.pretrain and lists.source.length is not None:
+            c.pretraining.check_lists(lists.source.length)
         if c.z != "ids" and self.knowledge is None:
             self.knowledge, points = gather_knowledge(lists, c.knowledge, pretraining=c.pretrain)
             if c.z == "permuted":
                 self.knowledge = self.knowledge.permuted(points, c.history, c.z_seed)
 
     def build(self, size: int, item_width: int) -> None:
-        c = self.config
+        self.config = c = self.suited(self.config, Host())
         body = self._body or (Body(c.size, c.heads, 4 * c.size) if c.body == RANDOM else Body.read(c.body, c.layers))
         self.register_buffer("shape", torch.tensor([body.width, body.heads, body.inner]))
         if c.z == "ids":

@@ -17,6 +17,7 @@ from seqlore.data import Dataset
 from seqlore.data.readers import FORMATS, detect, read
 from seqlore.data.readers._files import collect, read_fields, records
 from seqlore.data.readers._frames import BadTime, clean, to_seconds
+from seqlore.data.readers.movielens import read_movielens
 from seqlore.errors import ConfigError, DataError
 
 JULY = 1_406_073_600  # 2014-07-23T00:00:00Z
@@ -388,7 +389,7 @@ def test_movielens_1m(tmp_path: Path, encoding: str) -> None:
         '1193::Amélie: A "Tale" (2001)::Drama|Romance\n661::X (1996)::Musical\n9::No (1900)::War\n',
         encoding,
     )
-    put(tmp_path / "users.dat", "1::F::1::10::48067\n")
+    put(tmp_path / "users.dat", "1::F::1::10::48067\n2::M::56::0::70072\n3::M::99::21::55117\n")
     dataset = read(tmp_path / "ratings.dat")
     assert events(dataset) == [("1", "1193", 978300760, 5.0), ("1", "661", 978302109, 3.5)]
     assert items(dataset, "title", "year", "categories") == {
@@ -396,6 +397,13 @@ def test_movielens_1m(tmp_path: Path, encoding: str) -> None:
         "661": ("X (1996)", 1996, ["Musical"]),
     }
     assert dataset.users is not None
+    raw = read_movielens(tmp_path)
+    assert raw.users is not None
+    assert raw.users.rows() == [
+        ("1", "F", "under 18", "K-12 student", "48067"),
+        ("2", "M", "56+", "other or not specified", "70072"),
+        ("3", "M", "99", "21", "55117"),
+    ], "codes as the README explains them; others as they are"
 
 
 def test_movielens_20m(tmp_path: Path) -> None:

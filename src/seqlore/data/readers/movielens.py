@@ -1,7 +1,8 @@
 """MovieLens in its three shapes: 100K (``u.data``), 1M and 10M (``ratings.dat``), 20M and later (``ratings.csv``).
 
 Source: Harper & Konstan, "The MovieLens Datasets", ACM TiiS 5(4), 2015 (10.1145/2827872). Titles stay as published,
-year included; the year is also a column of its own.
+year included; the year is also a column of its own. Users of 1M come with codes for age and occupation, which are read
+as what their README says they mean.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from seqlore.errors import DataError
 _GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+#: Codes of ``users.dat``, by the README of 1M; an age is a group.
+_AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56+"}
+_OCCUPATIONS = (
+    "other or not specified", "academic/educator", "artist", "clerical/admin", "college/grad student",
+    "customer service", "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
+    "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
+    "tradesman/craftsman", "unemployed", "writer",
 )  # fmt: skip
 _YEAR = pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Int32).alias("year")
 
@@ -83,7 +92,9 @@ def _read_dat(folder: Path) -> Raw:
         raw.items = _with_genres(_split(folder / "movies.dat", "::", ["item_id", "title", "genres"]))
         raw.files.append(folder / "movies.dat")
     if (folder / "users.dat").is_file():
-        raw.users = _split(folder / "users.dat", "::", ["user_id", "gender", "age", "occupation", "zip"])
+        users = _split(folder / "users.dat", "::", ["user_id", "gender", "age", "occupation", "zip"])
+        jobs = {str(code): name for code, name in enumerate(_OCCUPATIONS)}
+        raw.users = users.with_columns(pl.col("age").replace(_AGES), pl.col("occupation").replace(jobs))
         raw.files.append(folder / "users.dat")
     return raw
 

@@ -42,6 +42,9 @@ def main() -> None:
         nonlocal spent, cpu, worked
         spent += row["seconds"]
         cpu += time.process_time() - worked
+        if "stage" in row:  # pre-training: time that is spent, and no net to test yet
+            worked = time.process_time()
+            return
         started = time.perf_counter()
         metrics = evaluate(model, split, at=(10,)).metrics
         out = {

@@ -6,7 +6,9 @@ Run it with a Python that has RecBole (it needs ``setuptools<80``, ``pandas<3`` 
 
 ``spent`` is the time of training so far; ``cpu_spent``, the processor time of all threads, is the one to compare where
 other work runs on the machine. Order of events, split (leave-one-out), net size and loss (full softmax) are those of
-``benchmarks/nets.py``. RecBole does not mask seen items for sequential models; on Beauty nobody buys twice, so its
+``benchmarks/nets.py``; sizes are those of ``parity_settings.py``, other settings RecBole's own unless ``--set`` gives
+them (``parity.py`` gives all). FDSA and S3Rec read the items' categories; S3Rec's ``spent`` has its pre-training in it,
+whose epochs are not rows. RecBole does not mask seen items for sequential models; on Beauty nobody buys twice, so its
 figures lose a little by that.
 """
 
@@ -27,28 +29,53 @@ for old, new in (("bool8", "bool_"), ("float_", "float64"), ("complex_", "comple
 
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
+from parity_settings import MODELS, peer_sizes  # noqa: E402
 from recbole.config import Config  # noqa: E402
 from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
 
-SIZES = {
-    "SASRec": {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256},
-    "BERT4Rec": {"n_layers": 2, "n_heads": 2, "hidden_size": 64, "inner_size": 256},
-    "GRU4Rec": {"embedding_size": 64, "hidden_size": 128, "num_layers": 1},
-    "NARM": {"embedding_size": 64, "hidden_size": 128, "n_layers": 1},
-    "STAMP": {"embedding_size": 64},
-    "HGN": {"embedding_size": 64},
-    "Caser": {"embedding_size": 64, "nv": 4, "nh": 8},
-}
+ATTRIBUTED = {"FDSA", "S3Rec"}
+
+
+def attributes(item: object) -> str:
+    """Every level of every path in the categories of an item, written with those above it, as one column of tokens."""
+    found = []
+    for text in [item] if isinstance(item, str) else [] if item is None else list(item):  # type: ignore[call-overload]
+        levels = [level.strip() for level in str(text).split(">")]
+        found += [">".join(levels[:n]) for n in range(1, len(levels) + 1) if levels[n - 1]]
+    return " ".join(dict.fromkeys(each.replace(" ", "_") for each in found))
+
+
+def value(text: str) -> object:
+    """JSON where it is, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def pretrained(config: Config, train: object, dataset: object, root: str) -> tuple[float, float]:
+    """S3-Rec's first stage, left in a file that the second one reads; (seconds, processor seconds)."""
+    model = get_model("S3Rec")(config, dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], "S3Rec")(config, model)
+    torch.autograd.set_detect_anomaly(False)
+    started, worked = time.perf_counter(), time.process_time()
+    for epoch in range(config["pretrain_epochs"]):
+        trainer._train_epoch(train, epoch, show_progress=False)
+    spent = time.perf_counter() - started, time.process_time() - worked
+    torch.save({"state_dict": model.state_dict()}, Path(root) / "pretrained.pth")
+    config["train_stage"], config["pre_model_path"] = "finetune", str(Path(root) / "pretrained.pth")
+    return spent
 
 
 def main() -> None:
     """Print one JSON object an epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--model", choices=sorted(SIZES), default="SASRec")
+    parser.add_argument("--model", choices=sorted(MODELS), default="SASRec")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--length", type=int, default=50)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of RecBole's")
     parser.add_argument("--anomaly", action="store_true", help="keep RecBole's anomaly detection, on as shipped")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
@@ -60,10 +87,19 @@ def main() -> None:
             columns={"user_id": "user_id:token", "item_id": "item_id:token", time_column: "timestamp:float"}
         )
         events.to_csv(folder / "beauty.inter", sep="\t", index=False)
+        load = {"inter": ["user_id", "item_id", "timestamp"]}
+        if args.model in ATTRIBUTED:
+            items = pd.read_parquet(args.dataset / "items.parquet")
+            found = [attributes(each) for each in items["categories"]]
+            common = set.intersection(*(set(each.split()) for each in found))
+            told = [" ".join(a for a in each.split() if a not in common) for each in found]
+            frame = pd.DataFrame({"item_id:token": items["item_id"], "class:token_seq": told})
+            frame.to_csv(folder / "beauty.item", sep="\t", index=False)
+            load["item"] = ["item_id", "class"]
         settings = {
-            **SIZES[args.model],
+            **peer_sizes(args.model),
             "data_path": root,
-            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "load_col": load,
             "MAX_ITEM_LIST_LENGTH": args.length,
             "loss_type": "CE",
             "train_neg_sample_args": None,
@@ -74,14 +110,19 @@ def main() -> None:
             "checkpoint_dir": root,
             "show_progress": False,
             "state": "ERROR",
+            **{key: value(text) for key, text in (pair.split("=", 1) for pair in args.set)},
         }
+        if args.model == "S3Rec":
+            settings["train_stage"] = "pretrain"
         config = Config(model=args.model, dataset="beauty", config_dict=settings)
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         train, _, test = data_preparation(config, dataset)
+        spent = cpu = 0.0
+        if args.model == "S3Rec":
+            spent, cpu = pretrained(config, train, train.dataset, root)
         model = get_model(config["model"])(config, train.dataset).to(config["device"])
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-        spent = cpu = 0.0
         for epoch in range(args.epochs):
             if not args.anomaly:
                 torch.autograd.set_detect_anomaly(False)

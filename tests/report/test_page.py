@@ -255,3 +255,27 @@ def test_a_page_is_replaced_only_by_a_whole_one(own_run: Path) -> None:
     with pytest.raises(DataError, match=r"examples\.json: not valid JSON"):
         write_report(own_run)
     assert (own_run / "report.html").read_text(encoding="utf-8") == before
+
+
+def test_the_share_of_ties_is_the_measured_one(run_folder: Path, tmp_path: Path, page: Page) -> None:
+    assert "57.5 % of the interactions have user and time in common with another" in page.text
+    board = json.loads((run_folder / "leaderboard.json").read_text())
+    for share, sentence in ((0.0, "both parts show the same"), (None, "Where events of one user carry the same time")):
+        board["about"]["statistics"]["time"] = None if share is None else {"tied_share": share}
+        (tmp_path / "leaderboard.json").write_text(json.dumps(board))
+        text = Page(write_report(tmp_path).read_text(encoding="utf-8")).text
+        assert sentence in text
+        assert "57.5 %" not in text
+
+
+def test_the_model_that_is_shipped_is_named_where_another_is_more_accurate(own_run: Path) -> None:
+    board = json.loads((own_run / "leaderboard.json").read_text())
+    best, other = [row["label"] for row in board["rows"] if row["metrics"]][:2]
+    edit(own_run, rows=board["rows"], winner={"label": other, "ties": "file", "seed": 0})
+    assert f"The run's own model is {other}, the best on the validation cases" in _page(own_run).text
+    edit(own_run, winner={"label": best, "ties": "file", "seed": 0})
+    assert "The run's own model" not in _page(own_run).text
+
+
+def _page(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import json
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,17 +33,22 @@ def demo(
         print_json({"folder": str(out), "seconds": seconds, "board": result.board})
     else:
         show_leaderboard(result.board)
-        for example in json.loads((out / "examples.json").read_text(encoding="utf-8"))[:2]:
+        told = out / "examples.json"  # absent where there is no winner
+        examples = json.loads(told.read_text(encoding="utf-8")) if told.is_file() else []
+        for example in examples[:2]:
             typer.echo(f"\nAfter {' → '.join(example['history'][-3:])}\n{example['model']} recommends")
             for rank, title in enumerate(example["recommendations"][:5], start=1):
                 typer.echo(f"  {rank}. {title}{'   (taken next)' if title == example['target'] else ''}")
-        typer.echo(f"\n{seconds:.0f} s. The report is {out / 'report.html'}; ask the best model yourself:")
-        typer.echo(f"  seqlore recommend {out} --titles {json.dumps(example_title(result.folder))}")
+        typer.echo(f"\n{seconds:.0f} s. The report is {out / 'report.html'}.")
+        if examples:
+            typer.echo("Ask the best model yourself:")
+            typer.echo(f"  seqlore recommend {out} --titles {json.dumps(example_title(examples[0]))}")
+        else:
+            typer.echo("There is no best model to ask, for none was fitted; the report says why.")
     if result.failed:
         raise typer.Exit(1)
 
 
-def example_title(folder: Path) -> str:
+def example_title(example: dict[str, Any]) -> str:
     """The first words of a title of this shop, as somebody might type them."""
-    example = json.loads((folder / "examples.json").read_text(encoding="utf-8"))[0]
     return " ".join(example["history"][-1].lower().split()[:3])

@@ -63,6 +63,13 @@ def data_facts(statistics: Mapping[str, Any]) -> Facts:
     return facts + flat({k: v for k, v in left.items() if v is not None and k not in ("name", "hash")})
 
 
+def tied_share(statistics: Mapping[str, Any]) -> float | None:
+    """Share of the interactions that have user and time in common with another; None where it was not measured."""
+    time = statistics.get("time")
+    share = time.get("tied_share") if isinstance(time, dict) else None
+    return share if isinstance(share, int | float) else None
+
+
 def rules(board: Leaderboard) -> Facts:
     """How was judged, as far as it is the same for all rows."""
     facts = [(heading, plain(board.about[key])) for key, heading in RULES.items() if board.about.get(key)]

@@ -12,7 +12,7 @@ import jinja2
 
 from seqlore.errors import DataError
 from seqlore.report import wording
-from seqlore.report.about import data_facts, provenance, rules
+from seqlore.report.about import data_facts, provenance, rules, tied_share
 from seqlore.report.board import Row
 from seqlore.report.folder import RunFolder, read_run
 from seqlore.report.part import Part
@@ -48,6 +48,7 @@ def render(run: RunFolder) -> str:
     cases = sorted({part.cases for part in parts if part.cases})
     facts = rules(board) + ([("Test cases", " or ".join(map(wording.count, cases)))] if cases else [])
     cutoff = split_metric(run.metric)[1]
+    statistics = about.get("statistics") or {}
     template = _environment().get_template("template.html")
     return template.render(
         board=board,
@@ -60,7 +61,9 @@ def render(run: RunFolder) -> str:
         hit=f"hr@{cutoff}",
         cutoff=cutoff,
         rules=facts,
-        statistics=data_facts(about.get("statistics") or {}),
+        statistics=data_facts(statistics),
+        tied=tied_share(statistics),
+        shipped=board.winner.get("label") if isinstance(board.winner, dict) else None,
         provenance=provenance(board),
         command=about.get("command") or "seqlore run recipe.toml",
         memory_note=plain(about.get("peak_memory", "")),

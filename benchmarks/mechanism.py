@@ -104,7 +104,7 @@ NO_SENTENCES = {"levels": (0.7, 0.0, 0.3), "mean_length": 1.0}
 #: World → (maker, the part that must matter, settings that all arms share).
 WORLDS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "masks": (world_of_masks, "entity masks", {"masks": NO_SENTENCES, "masked": 0.95, "rolling": 0.0, "epochs": 1}),
-    "order": (world_of_order, "chronological order", {"masked": 0.0, "rolling": 1.0, "epochs": 12}),
+    "order": (world_of_order, "chronological order", {"masked": 0.0, "rolling": 1.0, "epochs": 16}),
     "positions": (world_of_positions, "entity positions", {"masked": 0.0, "rolling": 0.0, "epochs": 16}),
 }
 

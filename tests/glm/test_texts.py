@@ -122,7 +122,7 @@ def test_a_masked_sentence_of_users_and_histories_has_words(writer: Writer):
             assert all(words.strip() for words in said)
             found |= {(i, words) for words in said}
     soap, mint = SOAP.text, MINT.text
-    assert {w for i, w in found if i == 0} == {f"Chose {soap}, {mint}, {soap}.", f" Then {mint}."}
+    assert {w for i, w in found if i == 0} == {f"Chose {soap}, {mint}, {soap}.", f" {mint}."}
     assert {w for i, w in found if i == 2} == {"User: gender female, age 25. ", f"Chose {soap}, {mint}."}
 
 
@@ -140,8 +140,8 @@ def test_a_question_is_its_example_with_nothing_in_the_blanks():
     assert asked == ("User.", "Chose ", SOAP, ", ", MINT, ", ", Blank(), ".")
     assert asked == Example(("User.", *history_text([SOAP, MINT, SOAP], blanks=1))).question
     several = history_text([SOAP, MINT, SOAP, MINT], blanks=1)
-    assert several == ["Chose ", SOAP, ", ", MINT, ", ", SOAP, ". Then ", Blank((MINT,)), "."]
-    assert question((), [SOAP, MINT, SOAP])[-4:] == (SOAP, ". Then ", Blank(), ".")
+    assert several == ["Chose ", SOAP, ", ", MINT, ", ", SOAP, ". ", Blank((MINT,)), "."]
+    assert question((), [SOAP, MINT, SOAP])[-4:] == (SOAP, ". ", Blank(), ".")
 
 
 def test_levels_of_blanks(writer: Writer):
@@ -185,7 +185,7 @@ def test_histories_are_fitted_to_what_the_body_reads(writer: Writer):
     assert examples[0] == [3, 4]
     assert len(examples[2]) == 4, "the last item is to be written and takes no place"
     assert (told.next_titles(told.fitted(histories, True).take([0, 2]), [1, 1]).a.lengths <= longest).all()
-    for room in range(longest, longest + 3 * cost[3]):  # a sentence more takes room as well
+    for room in range(longest, longest + 3 * cost[3]):  # sentences take no more room than they should
         many = HistoryWriter(writer, titles, [], rule, longest=room, max_items=9)
         row = Sequences.from_lists([[3] * 9])
         assert len(many.questions(row)[0].ids) <= room

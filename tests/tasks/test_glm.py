@@ -135,7 +135,7 @@ def test_masked_histories_are_mixed_into_the_tuning(tasks: TaskSplit, monkeypatc
     for items in split.train:
         named = [titles[i] for i in items.tolist()]
         for a, b in combinations(range(len(named) + 1), 2):
-            told.add(f"Chose {', '.join(named[a:b][:3])}{'. Then ' + named[a:b][3] if b - a > 3 else ''}.")
+            told.add(f"Chose {', '.join(named[a:b][:3])}{'. ' + named[a:b][3] if b - a > 3 else ''}.")
     plain = tuned_on(tasks, monkeypatch, masked=0.0)
     assert all(marks == ["mask"] and text not in told for marks, text in plain)
     mixed = tuned_on(tasks, monkeypatch, masked=0.5)

@@ -37,6 +37,10 @@ def import_(
         str | None, typer.Option(help="Column names, comma-separated, of a CSV without a header.")
     ] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a CSV that is not UTF-8, e.g. latin-1.")] = None,
+    verb: Annotated[
+        list[str] | None, typer.Option(help="KIND=PARTICIPLE, a kind of behaviours and its word. Repeatable.")
+    ] = None,
+    latest: Annotated[int | None, typer.Option(help="Keep so many latest behaviours of a user (default 500).")] = None,
     all_items: Annotated[
         bool | None,
         typer.Option(
@@ -54,8 +58,8 @@ def import_(
 ) -> None:
     """Import interactions and item texts into a dataset folder.
 
-    Formats: csv, parquet, jsonl, recbole, amazon, movielens, steam, yelp, and dataset folders. Filters run in the
-    order rating, duplicates, k-core, length.
+    Formats: csv, parquet, jsonl, recbole, amazon, movielens, steam, yelp, behaviours, and dataset folders. Filters run
+    in the order rating, duplicates, k-core, length.
     """
     from seqlore.data import filters
     from seqlore.data.readers import read
@@ -68,8 +72,10 @@ def import_(
         "separator": separator,
         "header": header.split(",") if header else None,
         "encoding": encoding,
+        "verbs": _mapping(verb, "--verb", "KIND=PARTICIPLE, e.g. --verb gift=given"),
+        "latest": latest,
     }
-    given = {key: value for key, value in options.items() if value}
+    given = {key: value for key, value in options.items() if value not in (None, {}, "")}
     with _busy(f"reading {source}"):
         dataset = read(source, format, name=name, all_items=all_items, **given)
     keep = bool(all_items)
@@ -155,13 +161,15 @@ def audit(
         report.render(Console())
 
 
-def _mapping(pairs: list[str] | None, option: str) -> dict[str, str]:
+def _mapping(
+    pairs: list[str] | None, option: str, form: str = "OURS=THEIRS, e.g. {option} user_id=reviewer"
+) -> dict[str, str]:
     """``["user_id=reviewer"]`` → ``{"user_id": "reviewer"}``."""
     mapping: dict[str, str] = {}
     for pair in pairs or []:
         ours, equals, theirs = pair.partition("=")
         if not (ours and equals and theirs):
-            raise ConfigError(f"{option} {pair!r} is not OURS=THEIRS, e.g. {option} user_id=reviewer")
+            raise ConfigError(f"{option} {pair!r} is not {form.format(option=option)}")
         if ours in mapping:
             raise ConfigError(f"{option} names {ours!r} twice: {mapping[ours]!r} and {theirs!r}; keep one")
         mapping[ours] = theirs

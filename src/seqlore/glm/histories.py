@@ -3,11 +3,14 @@
 Chu et al. 2023 (arXiv 2308.10837), section "Data Phase": tables are written out, and every attribute's value and every
 item is an entity. The wording is ours::
 
-    User: gender female, age 25. Chose Rose Soap, Mint Oil, Argan Balm. Then Lip Shine, [MASK].
+    User: gender female, age 25. Chose Rose Soap, Mint Oil, Argan Balm. Lip Shine, [MASK].
 
-A sentence has three items, so that sentences of a history can be blanked ([sMASK]). They are counted and not, say, cut
-by days: the form of a question must not hang on times, which a service need not know, or give away the time of what is
-asked for.
+A sentence has three items, so that sentences of a history can be blanked ([sMASK]); a full stop takes no more tokens
+than a comma. They are counted and not, say, cut by days: the form of a question must not hang on times, which a service
+need not know, or give away the time of what is asked for. Events of several kinds
+(:mod:`seqlore.data.readers.behaviours`) have the kind in their titles::
+
+    Has searched rain coat, paid noodles, visited map of town. [MASK].
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlore.data import Split
+from seqlore.data import Catalog, Split
 from seqlore.data.catalog import as_text
 from seqlore.glm.texts import Blank, Entity, Part, Text
 
 #: Items of a sentence.
 SENTENCE = 3
 #: What stands between items, within a sentence and between two.
-COMMA, THEN = ", ", ". Then "
+COMMA, STOP = ", ", ". "
 
 
 def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]:
@@ -48,19 +51,27 @@ def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]
     return none
 
 
-def history_text(items: Sequence[Entity], blanks: int = 0) -> list[Part]:
-    """``Chose A, B, C. Then D.``, of which the last ``blanks`` are hidden, each behind a mask of its own."""
-    parts: list[Part] = ["Chose "]
+def lead_of(catalog: Catalog) -> str:
+    """The word that a history begins with: titles of typed behaviours are participles."""
+    return "Has" if "behaviour" in catalog.items.columns else "Chose"
+
+
+def history_text(items: Sequence[Entity], blanks: int = 0, lead: str = "Chose") -> list[Part]:
+    """``Chose A, B, C. D.``, of which the last ``blanks`` are hidden, each behind a mask of its own.
+
+    Args: lead: the first word, :func:`lead_of` a catalogue.
+    """
+    parts: list[Part] = [f"{lead} "]
     for i, item in enumerate(items):
         if i:
-            parts.append(COMMA if i % SENTENCE else THEN)
+            parts.append(COMMA if i % SENTENCE else STOP)
         parts.append(Blank((item,)) if i >= len(items) - blanks else item)
     return [*parts, "."]
 
 
-def question(user: Text, items: Sequence[Entity]) -> Text:
+def question(user: Text, items: Sequence[Entity], lead: str = "Chose") -> Text:
     """``… Chose A, B, [MASK].``: what comes next?"""
-    asked = history_text([*items, Entity("")], blanks=1)
+    asked = history_text([*items, Entity("")], blanks=1, lead=lead)
     return (*user, *(Blank() if isinstance(p, Blank) else p for p in asked))
 
 

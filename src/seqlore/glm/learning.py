@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seqlore.data import Cases, Sequences
 from seqlore.errors import ConfigError
 from seqlore.glm.blanks import Batch, Blanked, Documents, Spans, blank
-from seqlore.glm.histories import COMMA, SENTENCE, THEN, history_text, learned_blanks, question
+from seqlore.glm.histories import COMMA, STOP, history_text, learned_blanks, question
 from seqlore.glm.positions import Automaton
 from seqlore.glm.spans import MaskConfig, sample_blanks
 from seqlore.glm.texts import Entity, Text, Writer
@@ -59,7 +59,7 @@ class HistoryWriter:
     """Item sequences → questions and examples, fitted to what the body reads.
 
     Attributes: titles: [size], "" for what cannot be named. users: [users + 1] texts. longest: largest position id.
-        max_items: latest items of a history that are told.
+        max_items: latest items of a history that are told. lead: the word that a history begins with.
     """
 
     writer: Writer
@@ -68,18 +68,18 @@ class HistoryWriter:
     automaton: Automaton
     longest: int
     max_items: int
+    lead: str = "Chose"
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
         self.named = np.array([bool(t) for t in self.titles])
         self.entities = [Entity(t, i) for i, t in enumerate(self.titles)]
-        # What stands around a title, and around them all: comma, or what parts two sentences; user, [CLS], mask and the
-        # words of an empty question.
+        # What stands around a title, and around them all: comma or full stop; user, [CLS], mask and the words of an
+        # empty question.
         none = Entity("")
-        comma, then, frame = self.writer.write([(COMMA, none), (THEN, none), question((), [])])[0].lengths
-        self._border = int(then - comma)
+        comma, stop, frame = self.writer.write([(COMMA, none), (STOP, none), question((), [], self.lead)])[0].lengths
         told = int(self.writer.write(sorted(set(self.users), key=str) or [()])[0].lengths.max())
-        self._costs = np.array([len(e) + comma for e in self.writer.entities(self.titles)])
+        self._costs = np.array([len(e) + max(comma, stop) for e in self.writer.entities(self.titles)])
         self.room = self.longest - 2 - int(frame) - told
         if self.room < self._costs.max():
             raise ConfigError(
@@ -97,8 +97,7 @@ class HistoryWriter:
         costs = np.r_[0, np.cumsum(self._costs[told.items])]
         ends = told.offsets[1:] - (examples & (told.lengths > 0))
         spent = np.repeat(costs[ends], told.lengths) - costs[:-1]  # by an item and all that are told later
-        later = np.repeat(ends, told.lengths) - np.arange(len(told.items))  # how many these are
-        return told.where(spent + self._border * (later // SENTENCE) <= self.room)
+        return told.where(spent <= self.room)
 
     def windowed(
         self,
@@ -119,7 +118,7 @@ class HistoryWriter:
         """What comes next? Asked of each history, which may be empty."""
         told = self.fitted(histories)
         texts = [
-            question(self._user(int(u)), [self.entities[i] for i in items])
+            question(self._user(int(u)), [self.entities[i] for i in items], self.lead)
             for u, items in zip(told.users, _lists(told), strict=True)
         ]
         documents, spans = self.writer.write(texts)
@@ -142,7 +141,7 @@ class HistoryWriter:
     def texts(self, sequences: Sequences, blanks: Sequence[int] | NDArray[np.integer]) -> list[Text]:
         """Users and fitted sequences, of which the last ``blanks`` are hidden."""
         return [
-            (*self._user(int(u)), *history_text([self.entities[i] for i in items], blanks=int(b)))
+            (*self._user(int(u)), *history_text([self.entities[i] for i in items], int(b), self.lead))
             for u, items, b in zip(sequences.users, _lists(sequences), blanks, strict=True)
         ]
 

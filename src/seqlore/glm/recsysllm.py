@@ -28,7 +28,7 @@ from seqlore.errors import ConfigError
 from seqlore.evaluation import metrics
 from seqlore.glm.causal import load_causal
 from seqlore.glm.folder import body_state, saved_body
-from seqlore.glm.histories import user_texts
+from seqlore.glm.histories import lead_of, user_texts
 from seqlore.glm.learning import Curriculum, HistoryWriter
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
@@ -181,7 +181,8 @@ class RecSysLLM(Recommender):
         pool = entity_trie(encode([*titles, *sorted(values)]), writer.size)
         automaton = Automaton(pool, writer.marks.start, config.positions)
         self._glm, self._users = body, users
-        self._histories = HistoryWriter(writer, titles, users, automaton, body.longest, config.max_items)
+        lead = lead_of(self.catalog)
+        self._histories = HistoryWriter(writer, titles, users, automaton, body.longest, config.max_items, lead)
         self._trie = title_trie(titles[1:], encode, body.size, end=writer.marks.end, counts=self._counts.numpy()).trie
         self._outlook = largest_share(self._trie, self._counts.numpy())
 

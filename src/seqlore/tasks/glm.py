@@ -24,6 +24,7 @@ from seqlore.data import Sequences
 from seqlore.errors import ConfigError
 from seqlore.glm.blanks import Blanked, blank
 from seqlore.glm.causal import load_causal
+from seqlore.glm.histories import lead_of
 from seqlore.glm.learning import HistoryWriter, masked_too
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
@@ -194,8 +195,8 @@ class TaskGLM:
     def _histories(self, material: Material) -> HistoryWriter:
         """What writes histories that are masked."""
         titles, users = [e.text for e in self.naming.items], [tuple(user) for user in self.naming.users]
-        at_most = material.config.max_items
-        return HistoryWriter(self._writer, titles, users, self._automaton, self._body.longest, at_most)
+        at_most, lead = material.config.max_items, lead_of(material.tasks.split.catalog)
+        return HistoryWriter(self._writer, titles, users, self._automaton, self._body.longest, at_most, lead)
 
     def _chunks(self, asked: Sequence[Example]) -> Iterator[tuple[slice, BlankTree]]:
         for start in range(0, len(asked), ASKED):

@@ -18,6 +18,7 @@ from seqlore.data.dataset import Dataset
 from seqlore.data.readers._files import first_record, lines
 from seqlore.data.readers._frames import Raw, finish
 from seqlore.data.readers.amazon import read_amazon
+from seqlore.data.readers.behaviours import read_behaviours
 from seqlore.data.readers.movielens import read_movielens
 from seqlore.data.readers.recbole import read_recbole
 from seqlore.data.readers.steam import read_steam
@@ -49,6 +50,7 @@ FORMATS = {
     "movielens": Format(read_movielens, "MovieLens 100K, 1M, 10M, 20M and later, unpacked"),
     "steam": Format(read_steam, "Steam reviews and games (steam_reviews.json, australian_user_reviews.json)"),
     "yelp": Format(read_yelp, "Yelp's academic dataset (…_review.json, …_business.json)"),
+    "behaviours": Format(read_behaviours, "a table of events of several kinds: user_id, timestamp, behaviour, text"),
 }
 
 #: The format of a dataset folder, as Seqlore writes it.

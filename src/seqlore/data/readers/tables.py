@@ -44,7 +44,7 @@ def read_tables(
         encoding: of a CSV; UTF-8 with or without a byte-order mark unless told.
     """
     events = read_table(path, columns or {}, separator, header, encoding)
-    raw = Raw(path, events, files=[path], where=partial(_where, path, separator, header, encoding))
+    raw = Raw(path, events, files=[path], where=partial(where, path, separator, header, encoding))
     if items is not None:
         described = read_table(Path(items), item_columns or {}, encoding=encoding)
         if "item_id" not in described.columns:
@@ -180,7 +180,8 @@ def _read_json_lines(path: Path) -> pl.DataFrame:
             raise DataError(f"{path}: a field changes its type between lines ({_first(error)}); make it one") from error
 
 
-def _where(path: Path, separator: str | None, header: Sequence[str] | None, encoding: str, row: int) -> str:
+def where(path: Path, separator: str | None, header: Sequence[str] | None, encoding: str, row: int) -> str:
+    """Row ``row`` (from 0) of a table as a person finds it: ``"line 17"``."""
     kind = _kind(path)
     if kind in _JSON_SUFFIXES:
         return record_line(path, row)

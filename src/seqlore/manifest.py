@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,47 @@ def read(folder: Path) -> dict[str, Any]:
     if altered:
         raise DataError(f"{altered[0]}: missing or not what was saved (digest differs); restore it, or train again")
     return head
+
+
+def clear(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove what another model that was saved in ``folder`` would leave behind there: its users, and its parts
+    (subfolders) beside those of ``keep``.
+
+    Only what ``config.json`` tells of and only files that model folders have; a part that holds more stays with that.
+    """
+    try:
+        head = json.loads((folder / "config.json").read_text())
+        parts, files = list(head["children"]), list(head["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no model was here
+    for name in PERHAPS:
+        if name in files:
+            (folder / name).unlink(missing_ok=True)
+    for part in (folder / name for name in parts if isinstance(name, str) and name not in keep):
+        if part.parent != folder or part.name == ".." or part.is_symlink() or not (part / "config.json").is_file():
+            continue
+        clear(part)
+        for name in (*ALWAYS, "README.md", "config.json"):
+            (part / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something else
+            part.rmdir()
+
+
+def bind(checkpoint: Path, data: Mapping[str, Any]) -> None:
+    """Write into a folder of checkpoints what ``data`` they are about (``data.json``).
+
+    Checkpoints that do not tell (of earlier versions) are taken as they are.
+
+    Raises: DataError: there are checkpoints, and they are about other data.
+    """
+    path, mine = checkpoint / "data.json", json.loads(json.dumps(data, default=str))
+    if path.is_file() and any(checkpoint.rglob("state.json")) and (its := json.loads(path.read_text())) != mine:
+        raise DataError(
+            f"{checkpoint}: this checkpoint is of a fit on other data ({json.dumps(its)}, not {json.dumps(mine)}); "
+            "delete it, or name another folder"
+        )
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine) + "\n")
 
 
 def _digest(path: Path) -> str:

@@ -192,3 +192,13 @@ def test_audit(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked[0] is None
     assert asked[1] is not None
     assert asked[1].how["ties"] == "shuffled"
+
+
+def test_limits_of_filters_are_told_by_their_options(tmp_path: Path) -> None:
+    source = tmp_path / "e.csv"
+    source.write_text("user_id,item_id\nu,1\n")
+    for option in ("--k-core", "--min-length"):
+        refused = CliRunner().invoke(app, ["import", str(source), "--out", str(tmp_path / "out"), option, "0"])
+        assert refused.exit_code == 2
+        assert option in refused.output
+    assert not (tmp_path / "out").exists()

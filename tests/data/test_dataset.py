@@ -79,3 +79,13 @@ def test_bad_folders_are_refused(tmp_path: Path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(DataError, match=r"dataset\.json: not valid JSON"):
         Dataset.load(tmp_path)
+
+
+def test_ids_that_a_table_holds_as_whole_floats_are_those_of_integers() -> None:
+    events = pl.DataFrame({"user_id": [1.0, 2.0], "item_id": pl.Series([1, 2], dtype=pl.Int64)})
+    items = pl.DataFrame({"item_id": [1.0, 2.0, 3.0], "title": ["a", "b", "c"]})
+    dataset = Dataset.from_frames(events, items)
+    assert dataset.items["item_id"].to_list() == ["1", "2", "3"]
+    assert dataset.interactions["user_id"].to_list() == ["1", "2"]
+    odd = Dataset.from_frames(pl.DataFrame({"user_id": [1.5, 2.0], "item_id": ["a", "b"]}))
+    assert odd.interactions["user_id"].to_list() == ["1.5", "2.0"]

@@ -779,3 +779,50 @@ def test_amazon_reviews_round_trip(data_root: Path, tmp_path: Path) -> None:
     # A review about "&lt;" may be unescaped once more; nothing else may change.
     changed = (back["review"] != known["review"].str.strip_chars()).sum()
     assert changed <= 5
+
+
+def test_items_of_which_nothing_is_told_are_counted(tmp_path: Path) -> None:
+    pl.DataFrame({"user_id": [1, 1, 2], "item_id": [7, 8, 9]}).write_parquet(tmp_path / "events.parquet")
+    pl.DataFrame({"item_id": [7.0, 9.0], "title": ["x", "y"]}).write_parquet(tmp_path / "items.parquet")
+    dataset = read(tmp_path / "events.parquet", items=tmp_path / "items.parquet")
+    assert items(dataset, "title") == {"7": "x", "9": "y", "8": None}
+    assert dataset.meta["notes"] == ["items: 1 of 3 items with interactions have no row in the items table"]
+
+
+def test_the_format_decides_whatever_the_ending(tmp_path: Path) -> None:
+    source = put(tmp_path / "tab.foo", "user_id\titem_id\trating\nu\t1\t4\nv\t\t3\n")
+    with pytest.raises(DataError, match=r"tab\.foo, line 3: item_id is empty"):
+        read(source, "csv")
+    put(source, "user_id\titem_id\nu\t1\n")
+    assert events(read(source, "csv"), "user_id", "item_id") == [("u", "1")]
+    put(source, [{"user_id": "u", "item_id": "2"}])
+    assert events(read(source, "jsonl"), "item_id") == [("2",)]
+
+
+@pytest.mark.parametrize("separator", ["\t", "\\t", "tab"])
+def test_a_tab_by_its_names(tmp_path: Path, separator: str) -> None:
+    source = put(tmp_path / "e.csv", "user_id\titem_id\nu\ta,b,c\n")
+    assert events(read(source, separator=separator), "item_id") == [("a,b,c",)]
+    with pytest.raises(DataError, match=r"separator '::' is not one plain character; name one, or tab"):
+        read(source, separator="::")
+
+
+def test_blank_lines_of_a_csv_are_skipped(tmp_path: Path) -> None:
+    source = put(tmp_path / "e.csv", "user_id,item_id,timestamp\nu,1,5\n\n,,\nu,2,6\n\n")
+    assert events(read(source), "item_id", "timestamp") == [("1", 5), ("2", 6)]
+    put(source, "user_id,item_id,timestamp\nu,1,5\n\nu,2,soon\n")
+    with pytest.raises(DataError, match=r"e\.csv, line 4: timestamp 'soon' is neither"):
+        read(source)
+
+
+def test_faults_are_told_in_the_words_of_the_file(tmp_path: Path) -> None:
+    good = {"user_id": "u", "business_id": "b", "stars": 4.0, "date": "2014-07-23", "text": "Nice."}
+    source = put(tmp_path / "yelp_academic_dataset_review.json", [good, {**good, "date": "soon"}])
+    with pytest.raises(DataError, match="line 2: date 'soon' is neither a number nor"):
+        read(source)
+    put(source, [good, {**good, "business_id": None}])
+    with pytest.raises(DataError, match="line 2: business_id is empty"):
+        read(source)
+    steam = put(tmp_path / "steam_reviews.json", "{'username': 'u', 'product_id': '1', 'date': 'soon'}\n")
+    with pytest.raises(DataError, match="line 1: date 'soon' is neither"):
+        read(steam)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqlore.data import Dataset, Split, leave_one_out, ratio, temporal_sessions
+from seqlore.data import Dataset, Split, leave_one_out, ratio, temporal_sessions, user_ratio
 from seqlore.errors import DataError
 from toys import make_dataset
 
@@ -73,6 +75,30 @@ def test_temporal_sessions_by_hand():
     kept = temporal_sessions(data, test_fraction=0.4, folds=0, valid_fraction=0.0, drop_unknown=False)
     assert asked(kept, kept.test)["s4"] == (["x", "a"], "b")
     assert len(temporal_sessions(data, test_fraction=0.41, folds=0).test) == 3, "⌈0.41·5⌉ = 3"
+
+
+def test_a_final_fit_on_temporal_sessions_takes_what_no_case_asks_about():
+    ends = {f"s{i}": [("a", i), ("b", i + 1)] for i in range(8)}
+    ends |= {"t1": [("x", 50), ("a", 51)], "t2": [("b", 60)], "t3": [("a", 61), ("x", 62), ("b", 63)]}
+    split = temporal_sessions(sessions(ends), test_fraction=0.25, folds=1, valid_fraction=0.2)
+    assert asked(split, split.test) == {"t3": (["a"], "b")}
+    every = split.with_everything()
+    assert told(every, every.train) == {user: [item for item, _ in events] for user, events in ends.items()}
+    assert (every.valid, every.test) == (None, None)
+    fold = split.folds[0].with_everything()
+    assert set(told(fold, fold.train)) == {f"s{i}" for i in range(8)}, "a fold knows no more than its own sessions"
+
+
+@pytest.mark.parametrize("make", [leave_one_out, temporal_sessions, ratio, partial(user_ratio, first=3, targets=1)])
+def test_everything_is_every_event_of_the_dataset(make):
+    rng = np.random.default_rng(2)
+    ends = {
+        f"u{u}": [(f"i{i}", int(t)) for i, t in rng.integers(0, 60, (n, 2))] for u, n in enumerate([*range(1, 9)] * 3)
+    }
+    data = sessions(ends)
+    every = make(data).with_everything()
+    assert sorted(every.train.rows.tolist()) == list(range(len(data.interactions)))
+    assert len(set(every.train.users.tolist())) == len(every.train) == len(ends)
 
 
 def test_folds_are_chained_forward():
@@ -161,11 +187,27 @@ def test_what_cannot_be_split_is_refused():
         leave_one_out(make_dataset({"u": ["a", "b"]}), ties="random")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("parts", [(0, 0, 0), (8, -1, 1), (8, 1), (8, 1, 1, 1), (float("nan"), 1, 1)])
+def test_parts_that_are_no_three_shares(parts):
+    for make in (ratio, user_ratio):
+        with pytest.raises(DataError, match="give three shares"):
+            make(make_dataset({"u": [*"abcd"]}), parts=parts)
+
+
+def test_more_folds_than_sessions():
+    data = sessions({f"s{i}": [("a", i), ("b", i)] for i in range(10)})
+    assert len(temporal_sessions(data, folds=8).folds) == 8
+    for folds in (9, -1):
+        with pytest.raises(DataError, match=f"folds={folds}: 8 training sessions make 0 to 8 folds"):
+            temporal_sessions(data, folds=folds)
+
+
 @pytest.mark.realdata
 def test_beauty_has_the_published_counts(beauty: Dataset):
     split = temporal_sessions(beauty)
     assert len(split.test) == 4469
     assert int((split.with_validation().counts() > 0).sum()) == 11_957
+    assert len(split.with_everything().train.items) == 198_502
     loo = leave_one_out(beauty)
     assert len(loo.test) == len(loo.valid) == 22_363
     assert len(loo.train.items) == 198_502 - 2 * 22_363

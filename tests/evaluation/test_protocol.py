@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from torch import Tensor
 
 from evaluation.worlds import Fixed, LastPlus, Lister, Popular
 from seqlore import ranking
@@ -209,6 +210,65 @@ def test_a_model_that_was_told_the_answers_is_refused(split: Split) -> None:
         evaluate(told, split, on="valid")
     with pytest.raises(DataError, match="another split"):
         evaluate(Popular().fit(leave_one_out(split.dataset, ties="shuffled", seed=3)), split)
+
+
+def test_a_model_is_recognised_by_its_interactions_whatever_else_the_dataset_has(split: Split) -> None:
+    data = split.dataset
+    described = replace(data, items=data.items.with_columns(brand=pl.lit("a brand")))
+    rated = replace(data, interactions=data.interactions.with_columns(rating=pl.lit(5.0)))
+    shuffled = replace(data, interactions=data.interactions.sample(fraction=1.0, shuffle=True, seed=1))
+    told, honest = Popular().fit(split.with_everything()), Popular().fit(split)
+    for other in map(leave_one_out, (described, rated, shuffled)):
+        assert other.dataset.hash != data.hash
+        with pytest.raises(DataError, match="fitted on everything"):
+            evaluate(told, other)
+        assert evaluate(honest, other).metrics["cases"] == 4, "the same events are held out"
+        with pytest.raises(DataError, match="another split"):
+            evaluate(honest, leave_one_out(other.dataset, ties="shuffled"))
+    fewer = leave_one_out(make_dataset({**HISTORIES, "ann": list("abdc")[:3], "zoe": list("gea")}))
+    assert evaluate(told, fewer).metrics["cases"] == 5, "other interactions with the same items"
+
+
+def test_the_same_interactions_in_another_order_hold_out_others() -> None:
+    data = make_dataset(HISTORIES)
+    untimed = data.interactions.drop("timestamp")
+    model = Popular().fit(leave_one_out(replace(data, interactions=untimed)))
+    with pytest.raises(DataError, match="in another order, which held out other test cases"):
+        evaluate(model, leave_one_out(replace(data, interactions=untimed.reverse())))
+
+
+def test_a_model_of_earlier_versions_does_not_tell_its_interactions(split: Split) -> None:
+    other = replace(split.dataset, items=split.dataset.items.with_columns(brand=pl.lit("a brand")))
+    for fitted in (split, split.with_everything()):
+        model = Popular().fit(fitted)
+        del model.about["events_hash"], model.about["held_out"]
+        if fitted is split:
+            assert evaluate(model, split) is not None
+            assert evaluate(model, leave_one_out(other)) is not None
+        else:
+            with pytest.raises(DataError, match="fitted on everything, test cases included"):
+                evaluate(model, split)
+            with pytest.raises(DataError, match="does not tell which interactions"):
+                evaluate(model, leave_one_out(other))
+
+
+def test_users_of_another_dataset_are_found_by_their_ids(split: Split) -> None:
+    """The lists of a model that knows users go by who somebody is, not by the place among the dataset's users."""
+
+    class Personal(Fixed):
+        uses_users = True
+
+        def score(self, histories: Sequences) -> Tensor:
+            assert self.users is not None
+            who = [self.users.external(int(u)) if u else "a stranger" for u in histories.users]
+            self.asked = who
+            return super().score(histories)
+
+    model = Personal({"d": 1.0}).fit(split)
+    other = leave_one_out(make_dataset({"zoe": list("gec"), **HISTORIES, "tom": list("abe")}))
+    report = evaluate(model, other)
+    assert model.asked == ["a stranger", "ann", "bob", "cyd", "eve", "a stranger"]
+    assert report.per_case["user_id"].to_list() == ["zoe", "ann", "bob", "cyd", "eve", "tom"]
 
 
 def test_a_fold_is_judged_by_its_own_model_only() -> None:

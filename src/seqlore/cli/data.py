@@ -32,7 +32,9 @@ def import_(
     item_column: Annotated[
         list[str] | None, typer.Option(help="OURS=THEIRS, a column of the items: title=name. Repeatable.")
     ] = None,
-    separator: Annotated[str | None, typer.Option(help="Of a CSV, where its first line does not tell.")] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Of a CSV, where its first line does not tell: a character, or tab.")
+    ] = None,
     header: Annotated[
         str | None, typer.Option(help="Column names, comma-separated, of a CSV without a header.")
     ] = None,
@@ -51,8 +53,8 @@ def import_(
     drop_duplicates: Annotated[
         str | None, typer.Option(help="Keep the 'first' or the 'last' of a user's interactions with one item.")
     ] = None,
-    k_core: Annotated[int | None, typer.Option(help="Iterate until users and items all have so many.")] = None,
-    min_length: Annotated[int | None, typer.Option(help="Keep users with so many interactions.")] = None,
+    k_core: Annotated[int | None, typer.Option(min=1, help="Iterate until users and items all have so many.")] = None,
+    min_length: Annotated[int | None, typer.Option(min=1, help="Keep users with so many interactions.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

@@ -16,10 +16,16 @@ def evaluate(
     at: Annotated[list[int] | None, typer.Option(help="Cut-off; may be given many times.")] = None,
     on: Annotated[Literal["test", "valid"], typer.Option(help="Which cases.")] = "test",
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Let lists repeat the history.")] = False,
+    other_dataset: Annotated[
+        bool, typer.Option("--other-dataset", help="Judge it on interactions that it was not fitted on.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and per_case.parquet.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a saved model on the split that it was fitted on, so that it was never told the answers."""
+    """Judge a saved model on the split that it was fitted on, so that it was never told the answers.
+
+    Of other interactions nobody can say whether it saw some of them: they are judged with --other-dataset only.
+    """
     from seqlore.data import Dataset
     from seqlore.errors import DataError
     from seqlore.evaluation import evaluate as judge
@@ -30,7 +36,16 @@ def evaluate(
     if "split" not in fitted.about:
         raise DataError(f"{model}: does not say which split it was fitted on; fit it again with `seqlore train`")
     settings = SplitSettings.of(fitted.about["split"])
-    split = settings.make(Dataset.load(dataset), settings.ties[0])
+    data = Dataset.load(dataset)
+    about = fitted.about
+    same = about.get("dataset_hash") == data.hash or about.get("events_hash") == data.events_hash
+    if not same and not other_dataset:
+        raise DataError(
+            f"{dataset}: {fitted.name} was fitted on another dataset ({about.get('dataset')}, "
+            f"{about.get('dataset_hash')}) than this ({data.name}, {data.hash}) and may have seen some of its answers; "
+            "to judge it all the same, add --other-dataset"
+        )
+    split = settings.make(data, settings.ties[0])
     report = judge(fitted, split, on=on, at=at or (5, 10, 20), exclude_seen=not include_seen)
     if out is not None:
         report.save(out)

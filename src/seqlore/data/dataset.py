@@ -57,6 +57,8 @@ def conform(
     for name, dtype in types.items():
         if name not in frame.columns or frame.schema[name] == dtype:
             continue
+        if name in ("user_id", "item_id"):
+            frame = frame.with_columns(whole_ids(frame[name]))
         have = frame.schema[name]
         castable = (dtype == pl.String() and not have.is_nested()) or (
             dtype.is_numeric() and (have.is_numeric() or have in (pl.String(), pl.Null(), pl.Boolean()))
@@ -79,6 +81,14 @@ def conform(
             row = int(frame[name].is_null().arg_max() or 0)
             raise DataError(f"{what}: column {name!r} is empty at row {row + 1}; remove that row or fill it in")
     return frame
+
+
+def whole_ids(column: pl.Series) -> pl.Series:
+    """Ids as integers where they are floats and whole: a table that once lacked some has 1.0 for the 1 of others."""
+    if not column.dtype.is_float():
+        return column
+    whole = column.is_finite() & (column == column.round()) & (column.abs() < 2**53)
+    return column.cast(pl.Int64) if whole.all() else column
 
 
 def _content_hash(frame: pl.DataFrame) -> str:
@@ -212,6 +222,14 @@ class Dataset:
         """16 hex digits over all values of all frames."""
         parts = [_content_hash(f) for f in (self.interactions, self.items, self.users) if f is not None]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+    @cached_property
+    def events_hash(self) -> str:
+        """16 hex digits over who had to do with which item, whatever the order of the rows and all other columns.
+
+        Two datasets with the same digest ask about the same answers, though their ``hash`` may differ.
+        """
+        return _content_hash(self.interactions.select("user_id", "item_id").sort("user_id", "item_id"))
 
     @property
     def order(self) -> Literal["position", "timestamp"] | None:

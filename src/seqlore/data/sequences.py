@@ -5,6 +5,7 @@ A sequence is stored once, flat, with offsets; nothing here pads, and no prefix 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -181,6 +182,12 @@ class Cases:
             rows=cut(self.rows),
             timestamps=cut(self.timestamps),
         )
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over the users and their targets, whatever the order of the cases."""
+        pairs = np.stack([self.histories.users, self.targets]).astype("<i4")  # [2, n]
+        return hashlib.sha256(pairs[:, np.lexsort(pairs)].tobytes()).hexdigest()[:16]
 
     def joined(self) -> Sequences:
         """Histories with their target appended as the latest event: how held-out items enter a final fit."""

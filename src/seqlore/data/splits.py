@@ -14,6 +14,7 @@ the published order of a day is by item id, which a model can learn and a shop c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -40,6 +41,8 @@ class Split:
         test: the cases on which it is judged; None after :meth:`with_everything`.
         folds: validation folds for tuning, each a split of the training part only.
         how: protocol, tie rule, seed, …: everything that made the split, for tables and model cards.
+        whole: the held-out sequences with all their events, where the cases lack some (items that training does not
+            know, sequences that are too short to ask about); None where they lack none.
     """
 
     dataset: Dataset
@@ -50,6 +53,7 @@ class Split:
     test: Cases | None
     folds: list[Split] = field(default_factory=list)
     how: dict[str, Any] = field(default_factory=dict)
+    whole: Sequences | None = None
 
     def counts(self) -> NDArray[np.int64]:
         """int64 [catalog.size], how often each item occurs in ``train`` (index 0 is padding)."""
@@ -57,12 +61,17 @@ class Split:
 
     def with_validation(self) -> Split:
         """The same split with the validation events in ``train`` and no validation cases: for a final fit."""
-        return self if self.valid is None else self._absorb(self.valid, "train+valid", test=self.test)
+        return self if self.valid is None else self._absorb(self.valid.joined(), "train+valid", test=self.test)
 
     def with_everything(self) -> Split:
-        """All events in ``train``: for the model that goes into production. Nothing is left to judge it by."""
+        """All events in ``train``, those too that no case asks about: for the model that goes into production.
+
+        Nothing is left to judge it by. Of a fold: all events of the fold.
+        """
         both = self.with_validation()
-        return both if both.test is None else both._absorb(both.test, "everything", test=None)
+        if both.test is None:
+            return both
+        return both._absorb(both.test.joined() if self.whole is None else self.whole, "everything", test=None)
 
     def valid_sample(self, at_most: int | None, seed: int) -> Cases | None:
         """The validation cases, or ``at_most`` of them drawn by ``seed``; None where there are none."""
@@ -72,9 +81,9 @@ class Split:
             return self.valid
         return self.valid.take(np.random.default_rng(seed).choice(len(self.valid), at_most, replace=False))
 
-    def _absorb(self, cases: Cases, fitted_on: str, test: Cases | None) -> Split:
-        """Cases whose history continues a training sequence replace it; the others are new sequences."""
-        longest = _longest_per_user(cases.joined())
+    def _absorb(self, sequences: Sequences, fitted_on: str, test: Cases | None) -> Split:
+        """Sequences that continue a training sequence replace it; the others are new."""
+        longest = _longest_per_user(sequences)
         told = np.isin(self.train.users, longest.users[longest.users > 0])
         train = Sequences.concat([self.train.take(~told), longest])
         return replace(self, train=train, valid=None, test=test, folds=[], how={**self.how, "fitted_on": fitted_on})
@@ -195,7 +204,7 @@ def temporal_sessions(
         valid_fraction, valid_limit: share of training sessions, drawn by ``seed``, that stop the training of a net,
             and the most that are drawn.
 
-    Raises: DataError: times are missing, or there are too few sessions.
+    Raises: DataError: times are missing, or there are too few sessions (for ``folds``, too).
     """
     catalog, users, everything = ordered_sequences(dataset, ties=ties, seed=seed)
     if everything.timestamps is None:
@@ -240,12 +249,21 @@ def temporal_sessions(
             valid=cases(train[inner]),
             test=cases(asked),
             how={**how, "fold": note} if note else how,
+            whole=everything.take(asked),
         )
 
     past, future = order[:-n_test], order[-n_test:]
+    if not 0 <= folds <= len(past):
+        raise DataError(f"folds={folds}: {len(past):,} training sessions make 0 to {len(past):,} folds; ask for fewer")
     bins = np.array_split(past, folds + 1) if folds else []
     chained = [build(np.concatenate(bins[: i + 1]), bins[i + 1], f"{i + 1} of {folds}") for i in range(folds)]
     return replace(build(past, future, ""), folds=chained)
+
+
+def check_parts(parts: Sequence[float]) -> None:
+    """Raises: DataError: ``parts`` are not three shares, none negative and not all zero."""
+    if len(parts) != 3 or not all(0 <= part < math.inf for part in parts) or not sum(parts):
+        raise DataError(f"parts={tuple(parts)}: give three shares (train, valid, test), none below 0 and not all 0")
 
 
 def ratio(
@@ -254,7 +272,10 @@ def ratio(
     """Each user's events in time order, cut in the proportion ``parts``; every held-out event is a case.
 
     The history of a case is everything before it. Cuts are rounded so that training keeps at least one event.
+
+    Raises: DataError: ``parts`` are not three shares.
     """
+    check_parts(parts)
     catalog, users, everything = ordered_sequences(dataset, ties=ties, seed=seed)
     n, starts = everything.lengths, everything.offsets[:-1]
     total = float(sum(parts))

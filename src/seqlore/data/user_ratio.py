@@ -13,7 +13,7 @@ import numpy as np
 
 from seqlore.data.dataset import Dataset
 from seqlore.data.sequences import Cases, Sequences
-from seqlore.data.splits import Split, Ties, last_as_target, ordered_sequences
+from seqlore.data.splits import Split, Ties, check_parts, last_as_target, ordered_sequences
 from seqlore.errors import DataError
 
 
@@ -34,8 +34,9 @@ def user_ratio(
 
     Raises: DataError: parts, targets or first out of range, or nobody is left to learn from or to ask about.
     """
-    if len(parts) != 3 or min(parts) < 0 or targets < 1 or first < 2:
-        raise DataError(f"parts={parts}, targets={targets}, first={first}: give three shares, 1 or more, and 2 or more")
+    check_parts(parts)
+    if targets < 1 or first < 2:
+        raise DataError(f"targets={targets}, first={first}: give 1 or more, and 2 or more")
     catalog, users, everything = ordered_sequences(dataset, ties=ties, seed=seed)
     rng = np.random.default_rng((seed, 811))
     cuts = np.round(np.cumsum(parts[:2]) / sum(parts) * len(everything)).astype(int)
@@ -57,6 +58,7 @@ def user_ratio(
             "ties": ties,
             "seed": seed,
         },
+        whole=everything.take(np.r_[tried, judged]),
     )
 
 

@@ -12,6 +12,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -88,7 +89,8 @@ def evaluate(
     if allowed is None and candidates == "train":
         allowed = np.flatnonzero(trained)
     length = min(ks[-1], len(catalog))
-    lists, judged = _lists(model, cases, length, exclude_seen, allowed)
+    asked = replace(cases, histories=model.own_users(cases.histories, split.users))
+    lists, judged = _lists(model, asked, length, exclude_seen, allowed)
     ranked, told = time.perf_counter(), dict(model.diagnostics)
 
     counts = trained
@@ -175,16 +177,36 @@ def _check_fit(model: Model, split: Split, on: On) -> None:
             f"{model.name} knows another catalogue ({len(model.catalog):,} items) than the split "
             f"({len(split.catalog):,} items): fit it on this dataset"
         )
-    fit = model.about.get("split")
-    if fit is None or model.about.get("dataset_hash") != split.dataset.hash:
+    fit, dataset = model.about.get("split"), split.dataset
+    if fit is None:
+        return
+    equal = model.about.get("dataset_hash") == dataset.hash
+    # The same events in other company (new columns, rows in another order) have the same answers.
+    events = model.about.get("events_hash")  # models of earlier versions do not tell it
+    if not equal and events is not None and events != dataset.events_hash:
         return
     told = fit.get("fitted_on", "train")
     if told == "everything" or (told == "train+valid" and on == "valid"):
-        raise DataError(f"{model.name} was fitted on {told}, {on} cases included: evaluate one that was not told them")
-    if "fold" not in fit and (how := _rules(fit)) != (asked := _rules(split.how)):
+        if equal or events is not None:
+            raise DataError(
+                f"{model.name} was fitted on {told}, {on} cases included: evaluate one that was not told them"
+            )
+        raise DataError(
+            f"{model.name} was fitted on {told} of {model.about.get('dataset')} and does not tell which interactions "
+            f"these were, so they may hold the {on} cases: fit it again"
+        )
+    if "fold" in fit or (not equal and events is None):
+        return
+    if (how := _rules(fit)) != (asked := _rules(split.how)):
         raise DataError(
             f"{model.name} was fitted on another split ({how}) than it is asked about ({asked}), so it may have seen "
             "the answers: fit it on this split"
+        )
+    cases = split.test if on == "test" else split.valid
+    if not equal and cases is not None and model.about.get("held_out", {}).get(on) != cases.digest:
+        raise DataError(
+            f"{model.name} was fitted on these interactions in another order, which held out other {on} cases, so it "
+            "may have seen the answers: fit it on this split"
         )
 
 

@@ -29,7 +29,7 @@ def recommend_all(
     exclude_seen: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write the k best items for every user, given all that the user did.
+    """Write the k best items for every user, given all that the user did; the dataset need not be that of the fit.
 
     The file has the columns ``user_id``, ``rank`` (from 1), ``item_id``, ``title``, ``score``, users in the order of
     the dataset. It appears when it is complete.
@@ -47,12 +47,15 @@ def recommend_all(
     if not len(histories.items):
         raise DataError(f"the model knows none of the {len(dataset.items):,} items of {dataset.name}: wrong dataset?")
     user_ids = pl.Series(users.ids, dtype=pl.String)
+    asked = model.own_users(histories, users)
     item_ids, titles = pl.Series(model.catalog.ids, dtype=pl.String), pl.Series(model.catalog.titles, dtype=pl.String)
 
     def blocks(*_: object) -> Iterator[pl.DataFrame]:
         for start in range(0, len(histories), BLOCK):
             part = histories.take(slice(start, start + BLOCK))
-            lists = model.rank(part, min(k, len(model.catalog)), exclude_seen=exclude_seen)
+            lists = model.rank(
+                asked.take(slice(start, start + BLOCK)), min(k, len(model.catalog)), exclude_seen=exclude_seen
+            )
             row, column = np.nonzero(lists.items)
             items = lists.items[row, column] - 1
             yield pl.DataFrame(
@@ -71,6 +74,9 @@ def recommend_all(
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(out.name + ".part")
-    register_io_source(blocks, schema=SCHEMA).sink_parquet(unfinished)
-    os.replace(unfinished, out)
+    try:
+        register_io_source(blocks, schema=SCHEMA).sink_parquet(unfinished)
+        os.replace(unfinished, out)
+    finally:
+        unfinished.unlink(missing_ok=True)  # of a run that failed
     return len(histories)

@@ -87,7 +87,9 @@ def read(
     if format not in FORMATS:
         raise ConfigError(f"format {format!r} is unknown{nearest(format, FORMATS)} (there are: {', '.join(FORMATS)})")
     chosen = FORMATS[format]
-    known = [p for p in inspect.signature(chosen.reader).parameters if p != "path"]
+    known = [p for p in inspect.signature(chosen.reader).parameters if p not in ("path", "format")]
+    # Tables are read by their ending, unless somebody knows better.
+    told = {"format": format} if "format" in inspect.signature(chosen.reader).parameters else {}
     keep = chosen.all_items if all_items is None else all_items
     for option in options:
         if option not in known or option == "all_items":
@@ -95,7 +97,7 @@ def read(
                 f"{option!r} is no option of the format {format!r}{nearest(option, known)} "
                 f"(it takes: {', '.join(known) or 'none'})"
             )
-    raw = chosen.reader(path, **options, **({"all_items": keep} if "all_items" in known else {}))
+    raw = chosen.reader(path, **options, **told, **({"all_items": keep} if "all_items" in known else {}))
     return finish(raw, name=name or path.name.split(".")[0] or "dataset", format=format, all_items=keep)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from seqlore.data.dataset import Dataset
+from seqlore.data.dataset import Dataset, whole_ids
 from seqlore.errors import DataError
 
 #: Text columns in which HTML entities are unescaped; so are all lists of strings.
@@ -30,6 +30,7 @@ class Raw:
         files: all files read, for the record.
         notes: what was done to the data and what was missing; written to ``dataset.json``.
         where: row of ``interactions`` (from 0) → how a person finds it in ``path``; called for an error only.
+        names: Seqlore's column → what the file calls it, where that differs; for messages, too.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Raw:
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     where: Callable[[int], str] = lambda row: f"row {row + 1}"
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def finish(raw: Raw, *, name: str, format: str, all_items: bool) -> Dataset:
@@ -57,18 +59,23 @@ def finish(raw: Raw, *, name: str, format: str, all_items: bool) -> Dataset:
         try:
             time, note = to_seconds(events["timestamp"])
         except BadTime as error:
-            raise DataError(f"{raw.path}, {raw.where(error.row)}: {error}") from error
+            message = raw.names.get("timestamp", "timestamp") + str(error).removeprefix("timestamp")
+            raise DataError(f"{raw.path}, {raw.where(error.row)}: {message}") from error
         events = events.with_columns(time.alias("timestamp"))
         notes += [note] if note else []
     events, items = clean(events), raw.items
     if items is not None:
         items = clean(items)
         if "item_id" in items.columns and not items["item_id"].null_count():
-            items = items.with_columns(pl.col("item_id").cast(pl.String))
+            items = items.with_columns(whole_ids(items["item_id"]).cast(pl.String))
             once = items.unique("item_id", keep="first", maintain_order=True)
             if len(once) < len(items):
                 notes.append(f"items: {len(items) - len(once):,} repeated rows dropped (the first of an id is kept)")
-            seen = events.select(pl.col("item_id").cast(pl.String))
+            seen = events.select(whole_ids(events["item_id"]).cast(pl.String)).unique()
+            if unknown := seen.join(once, on="item_id", how="anti").height:
+                notes.append(
+                    f"items: {unknown:,} of {len(seen):,} items with interactions have no row in the items table"
+                )
             items = once if all_items else once.join(seen, on="item_id", how="semi", maintain_order="left")
             if items.is_empty():
                 notes.append("items: none of the described items occurs in the interactions")
@@ -90,13 +97,15 @@ def _check(raw: Raw) -> None:
         missing = ids.is_null() | (ids == "").fill_null(True) if ids.dtype == pl.String() else ids.is_null()
         if missing.any():
             row = int(missing.arg_max() or 0)
-            raise DataError(f"{raw.path}, {raw.where(row)}: {column} is empty; fill it in or remove the row")
+            name = raw.names.get(column, column)
+            raise DataError(f"{raw.path}, {raw.where(row)}: {name} is empty; fill it in or remove the row")
     if "rating" in events.columns and events.schema["rating"] == pl.String():
         number = events["rating"].cast(pl.Float64, strict=False)
         if number.null_count() > events["rating"].null_count():
             row = int((number.is_null() & events["rating"].is_not_null()).arg_max() or 0)
+            name = raw.names.get("rating", "rating")
             raise DataError(
-                f"{raw.path}, {raw.where(row)}: rating {events['rating'][row]!r} is not a number; "
+                f"{raw.path}, {raw.where(row)}: {name} {events['rating'][row]!r} is not a number; "
                 "mend it, or map another column to rating"
             )
 

@@ -10,12 +10,13 @@ games' ``sentiment`` is left out: it sums up all reviews, held-out ones included
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from seqlore.data.readers._files import collect, first_record, records, text, texts, typed
+from seqlore.data.readers._files import collect, first_record, record_line, records, text, texts, typed
 from seqlore.data.readers._frames import Raw
 from seqlore.errors import DataError
 
@@ -43,6 +44,7 @@ _GAME_SCHEMA = {
     "release_date": pl.String(),
     "price": pl.String(),
 }
+_NAMES = {"user_id": "username", "item_id": "product_id", "timestamp": "date", "review": "text"}
 _REVIEWS = ("steam_reviews.json", "australian_user_reviews.json")
 
 
@@ -60,9 +62,12 @@ def read_steam(path: Path, *, items: str | Path | None = None, all_items: bool =
             raise DataError(f"{path}: one of {' and '.join(_REVIEWS)} is needed, and there are {names}; name the file")
         path = there[0]
     australian = "reviews" in first_record(path)
-    raw = Raw(path, _read_australian(path) if australian else collect(_reviews(path), _REVIEW_SCHEMA), files=[path])
     if australian:
+        raw = Raw(path, _read_australian(path), files=[path])
         raw.notes.append("position: oldest first; reviews without a year are of the year of the crawl and come last")
+    else:
+        events, line = collect(_reviews(path), _REVIEW_SCHEMA), partial(record_line, path)
+        raw = Raw(path, events, files=[path], where=line, names=_NAMES)
     beside = (path.with_name("steam_games.json"), path.with_name("steam_games.json.gz"))
     games = Path(items) if items is not None else next((f for f in beside if f.is_file()), None)
     if games is None:

@@ -19,6 +19,7 @@ from seqlore.errors import DataError
 #: A whole column of these is a column of numbers. A leading zero says code, not number (zip, EAN, phone).
 _NUMBER = r"^-?(0|[1-9]\d{0,17})(\.\d+)?([eE][+-]?\d+)?$"
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
+_ENDINGS = {"csv": ".csv", "parquet": ".parquet", "jsonl": ".jsonl"}
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -31,6 +32,7 @@ def read_tables(
     separator: str | None = None,
     header: Sequence[str] | None = None,
     encoding: str = "utf-8",
+    format: str | None = None,
 ) -> Raw:
     """Interactions from one table, items from another (of any of the kinds).
 
@@ -39,12 +41,16 @@ def read_tables(
         items: the same for the items.
         columns: Seqlore's name → the file's name, for the interactions: ``{"user_id": "reviewer"}``.
         item_columns: likewise for the items.
-        separator: of a CSV; otherwise taken from the first line of the interactions.
+        separator: of a CSV, one character or "tab"; otherwise taken from the first line of the interactions.
         header: column names, for a CSV whose first line is data already.
         encoding: of a CSV; UTF-8 with or without a byte-order mark unless told.
+        format: ``"csv"``, ``"parquet"`` or ``"jsonl"``, whatever the ending of ``path``; None: as the ending says.
+
+    Raises: DataError: as :func:`read_table`; or the separator is more than one character.
     """
-    events = read_table(path, columns or {}, separator, header, encoding)
-    raw = Raw(path, events, files=[path], where=partial(where, path, separator, header, encoding))
+    separator, kind = _separator(path, separator), None if format is None else _ENDINGS[format]
+    events = read_table(path, columns or {}, separator, header, encoding, kind)
+    raw = Raw(path, events, files=[path], where=partial(where, path, separator, header, encoding, kind=kind))
     if items is not None:
         described = read_table(Path(items), item_columns or {}, encoding=encoding)
         if "item_id" not in described.columns:
@@ -83,14 +89,16 @@ def read_table(
     separator: str | None = None,
     header: Sequence[str] | None = None,
     encoding: str = "utf-8",
+    kind: str | None = None,
 ) -> pl.DataFrame:
     """One table, its columns renamed by ``mapping`` (ours → theirs).
 
-    A column of a CSV that holds nothing but numbers becomes a column of numbers, ids excepted.
+    A column of a CSV that holds nothing but numbers becomes a column of numbers, ids excepted. ``kind`` is the ending
+    that tells how to read it, where that of the file does not.
 
     Raises: DataError: unknown kind of file, damaged, or without a mapped column.
     """
-    kind = _kind(path)
+    kind = kind or _kind(path)
     if kind == ".parquet":
         try:
             frame = pl.read_parquet(path)
@@ -109,6 +117,14 @@ def read_table(
 def _kind(path: Path) -> str:
     """The ending that tells the kind, ``.gz`` aside."""
     return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+
+
+def _separator(path: Path, separator: str | None) -> str | None:
+    """The character that is meant: a tab can hardly be typed."""
+    separator = "\t" if separator in ("tab", r"\t") else separator
+    if separator is not None and len(separator.encode()) != 1:
+        raise DataError(f"{path}: separator {separator!r} is not one plain character; name one, or tab")
+    return separator
 
 
 def separator_of(path: Path, encoding: str = "utf-8") -> str:
@@ -133,6 +149,8 @@ def _read_csv(path: Path, separator: str | None, header: Sequence[str] | None, e
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         _csv_fault(path, separator, encoding)
         raise DataError(f"{path}: not a readable CSV ({_first(error)})") from error
+    # A line without anything in it is no event, wherever it stands.
+    frame = frame.filter(pl.any_horizontal(pl.all().is_not_null()))
     if any("\n" in name for name in frame.columns):
         raise DataError(f"{path}, line 1: a quote is opened in the header and not closed there; mend the line")
     if header is not None:
@@ -180,9 +198,11 @@ def _read_json_lines(path: Path) -> pl.DataFrame:
             raise DataError(f"{path}: a field changes its type between lines ({_first(error)}); make it one") from error
 
 
-def where(path: Path, separator: str | None, header: Sequence[str] | None, encoding: str, row: int) -> str:
+def where(
+    path: Path, separator: str | None, header: Sequence[str] | None, encoding: str, row: int, kind: str | None = None
+) -> str:
     """Row ``row`` (from 0) of a table as a person finds it: ``"line 17"``."""
-    kind = _kind(path)
+    kind = kind or _kind(path)
     if kind in _JSON_SUFFIXES:
         return record_line(path, row)
     if kind in _TEXT_SUFFIXES:
@@ -190,7 +210,7 @@ def where(path: Path, separator: str | None, header: Sequence[str] | None, encod
             (line + "\n" for _, line in lines(path, encoding)), delimiter=separator or separator_of(path, encoding)
         )
         with suppress(csv.Error):  # Python's reader is stricter than polars'
-            next(islice(reader, row + (header is None), None), None)
+            next(islice(filter(any, reader), row + (header is None), None), None)
             return f"line {reader.line_num}"
     return f"row {row + 1}"
 

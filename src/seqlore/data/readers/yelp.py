@@ -22,6 +22,7 @@ _REVIEW = {
     "date": pl.String(),
     "text": pl.String(),
 }
+_NAMES = {"item_id": "business_id", "rating": "stars", "timestamp": "date", "review": "text"}
 _BUSINESS = {
     "business_id": pl.String(),
     "name": pl.String(),
@@ -41,10 +42,8 @@ def read_yelp(path: Path, *, items: str | Path | None = None) -> Raw:
         raise DataError(
             f"{path}, line 1: a Yelp review has {missing[0]!r}, and this record has only {', '.join(first)}"
         )
-    events = read_fields(path, _REVIEW).rename(
-        {"business_id": "item_id", "stars": "rating", "date": "timestamp", "text": "review"}
-    )
-    raw = Raw(path, events, files=[path], where=partial(record_line, path))
+    events = read_fields(path, _REVIEW).rename({theirs: ours for ours, theirs in _NAMES.items()})
+    raw = Raw(path, events, files=[path], where=partial(record_line, path), names=_NAMES)
     beside = path.with_name(path.name.replace("review", "business"))
     business = Path(items) if items is not None else beside
     if items is None and not beside.is_file():

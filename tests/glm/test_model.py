@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seqlore.errors import ConfigError
+from seqlore.glm.marks import load_tokenizer
 from seqlore.glm.model import GLM, LORA_TARGETS, Cache, GLMConfig, blank_sight
-from seqlore.glm.original import load_glm, our_name
+from seqlore.glm.original import is_glm, load_glm, our_name
 from seqlore.glm.training import add_lora
 from seqlore.language.tuning import merge
 
@@ -134,6 +135,38 @@ def test_what_is_no_glm_is_refused(model: GLM, tmp_path: Path):
     assert our_name("module.transformer.final_layernorm.bias") == "transformer.final_layernorm.bias"
     with pytest.raises(ConfigError, match="5 heads do not divide"):
         GLMConfig.parse({"vocab_size": 9, "num_attention_heads": 5}, "glm")
+
+
+def test_damaged_folders_are_refused_in_a_sentence(model: GLM, tmp_path: Path):
+    folder = model.save(tmp_path / "glm")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: no tokenizer that can be read"):
+        load_tokenizer(folder)
+    (folder / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ConfigError, match=r"model\.safetensors: damaged"):
+        load_glm(folder)
+    for text in ("{", "[]", "\udcff"):
+        (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        for read in (is_glm, load_glm):
+            with pytest.raises(ConfigError, match=r"config\.json: damaged"):
+                read(folder)
+
+
+def test_glm_4_is_an_ordinary_causal_model(model: GLM, tmp_path: Path):
+    assert is_glm(model.save(tmp_path / "glm"))
+    assert is_glm(tmp_path / "nowhere")
+    head = {
+        "model_type": "glm",
+        "architectures": ["GlmForCausalLM"],
+        "num_hidden_layers": 40,
+        "partial_rotary_factor": 0.5,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(head))
+    assert not is_glm(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "glm", "num_layers": 2}))
+    assert is_glm(tmp_path), "a GLM without the key: load_glm says what it lacks"
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert not is_glm(tmp_path)
 
 
 def test_a_is_seen_both_ways_and_b_causally(model: GLM):

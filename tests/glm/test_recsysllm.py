@@ -173,7 +173,7 @@ def test_users_are_told_and_kept(split: Split, model: RecSysLLM, tmp_path: Path)
 def test_an_exported_model_is_tuned_on_with_lora(split: Split, model: RecSysLLM, tmp_path: Path):
     folder = model.export(tmp_path / "glm")
     weights = model._glm.state_dict()
-    tuned = fitted(split, base_model=str(folder), tune="lora", lora_rank=2, learning_rate=0.05)
+    tuned = fitted(split, base_model=str(folder), start="pretrained", tune="lora", lora_rank=2, learning_rate=0.05)
     changed = {n for n, w in tuned._glm.state_dict().items() if not torch.equal(w, weights[n])}
     assert changed
     assert all(n.endswith("weight") and "layernorm" not in n and "embeddings" not in n for n in changed)

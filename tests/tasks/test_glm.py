@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from backbones import make_backbone
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, DataError
 from seqlore.glm.marks import LEVELS
 from seqlore.glm.pretrain import GLMPretrainConfig
+from seqlore.glm.recsysllm import RecSysLLMConfig
 from seqlore.glm.texts import Example
 from seqlore.tasks.glm import TaskGLM, TaskGLMConfig
 from seqlore.tasks.material import Material, MaterialConfig, write
-from seqlore.tasks.mixing import MixtureConfig
+from seqlore.tasks.mixing import Mixture, MixtureConfig
 from seqlore.tasks.model import TaskEvaluation, evaluate, sample
+from seqlore.tasks.naming import Titles
 from seqlore.tasks.prompts import FAMILIES, load_prompts
 from seqlore.tasks.split import TaskSplit
 
@@ -92,9 +94,8 @@ def test_search_leaves_out_what_was_seen_and_agrees_with_exact_scores(model: Tas
 def test_an_ordinary_causal_model_can_be_the_body(material: Material, tmp_path: Path):
     folder = make_backbone(tmp_path, "llama")
     mixture = MixtureConfig(ratios={"rating": 0.2, "sequential": 0.2}, lists=0.0)
-    model = TaskGLM(settings(base_model=str(folder), epochs=1, mixture=mixture, tune="lora", title_words=1)).fit(
-        material
-    )
+    changes = {"start": "pretrained", "epochs": 1, "mixture": mixture, "tune": "lora", "title_words": 1}
+    model = TaskGLM(settings(base_model=str(folder), **changes)).fit(material)
     found = evaluate(model, material, TaskEvaluation(families=("rating", "sequential"), at=(5,)))
     assert 0 < found["rating"]["unseen"].values["rmse_expected"] < 4
     assert set(found["sequential"]["seen"].values) == {"hr@5", "ndcg@5"}
@@ -160,7 +161,81 @@ def test_the_sample_of_cases_is_the_same_each_time(material: Material):
     assert len(sample(material, "rating", TaskEvaluation())) == 12
 
 
-def test_too_long_a_question_is_refused_with_the_remedy(material: Material):
-    short = GLMPretrainConfig.parse({"shape": "nano", "vocabulary": 400, "context": 20}, "pretraining")
-    with pytest.raises(ConfigError, match=r"takes \d+ tokens and the body reads 20: lower max_items"):
-        TaskGLM(settings(pretraining=short)).fit(material)
+def short(context: int, **changes) -> TaskGLM:
+    pretraining = {"shape": "nano", "vocabulary": 400, "context": context}
+    return TaskGLM(settings(pretraining=GLMPretrainConfig.parse(pretraining, "pretraining"), epochs=1, **changes))
+
+
+def test_too_long_a_question_is_cut_and_counted(material: Material):
+    mixture = MixtureConfig(ratios={"rating": 0.2, "sequential": 0.2, "review": 0.2}, lists=0.0)
+    model = short(40, mixture=mixture).fit(material)
+    assert model.learned_cut["review"] > 0
+    assert not model.room.cut, "what is asked later is counted on its own"
+    found = evaluate(model, material, TaskEvaluation(families=("rating", "sequential", "review"), at=(5,), wrong=4))
+    assert found["rating"]["unseen"].values["rmse"] > 0
+    assert model.room.cut["review"] > 0
+
+
+def test_a_question_without_room_is_refused_with_the_remedy(material: Material):
+    with pytest.raises(ConfigError, match=r"takes \d+ tokens without history and review, and the body reads 14: lower"):
+        short(16).fit(material)
+
+
+def test_no_setting_is_passed_over():
+    for given, sentence in (
+        ({"base_model": "x", "start": "random"}, "start = 'random' and base_model exclude each other"),
+        ({"tune": "lora", "start": "random"}, "tune = 'lora' would freeze a body that has learned nothing"),
+        ({"pretraining": {"seed": 3}}, "pretraining.seed: pretraining takes the seed of the tuning, so set seed alone"),
+        ({"pretraining": {"device": "cpu"}}, "so set device alone"),
+    ):
+        for config in (TaskGLMConfig, RecSysLLMConfig):
+            with pytest.raises(ConfigError, match=sentence):
+                config.parse(given, "model")
+    whole = TaskGLMConfig.parse({"seed": 3}, "model").model_dump()
+    assert TaskGLMConfig.parse(whole, "model").seed == 3, "what was saved can be read"
+
+
+def test_validation_pairs_are_drawn(material: Material):
+    mixture = Mixture(material, Titles.of(material.tasks.split), MixtureConfig(ratios={"rating": 1.0}), seed=5)
+    rows = material.pairs("rating", "valid").some(4, 5).rows.tolist()
+    assert rows != material.pairs("rating", "valid").rows[:4].tolist()
+    assert len(mixture.held(4)) == 4
+    assert mixture.held(4) == mixture.held(4)
+    assert mixture.held(4) != Mixture(material, mixture.naming, mixture.config, seed=6).held(4)
+
+
+def test_what_prompts_tell_as_entities_is_in_the_pool(tasks: TaskSplit):
+    material = Material(tasks, MaterialConfig(averages=True))
+    assert "sound" in material.values(["explanation"])
+    assert not material.values(["sequential"])
+    model = short(160, mixture=MixtureConfig(ratios={"rating": 0.2, "explanation": 0.2})).fit(material)
+    for text in ("sound", "-0.3", "4.2"):
+        node = torch.zeros(1, dtype=torch.int64)
+        for token in model._writer.entity(text).tolist():
+            node = model._automaton.pool.step(node, torch.tensor([token]))
+        assert (node > 0).all(), text
+
+
+def test_a_body_is_pretrained_once_and_a_model_is_saved(material: Material, tmp_path: Path):
+    pretraining = {"shape": "nano", "vocabulary": 400, "context": 160, "tokens": 2000, "epochs": 2, "batch_tokens": 512}
+    mixture = MixtureConfig(ratios={"rating": 0.2, "sequential": 0.2}, lists=0.0)
+    changes = {"pretraining": pretraining, "start": "pretrained", "mixture": mixture, "epochs": 1}
+    bodies, steps, log = tmp_path / "bodies", tmp_path / "steps", tmp_path / "log.jsonl"
+    model = TaskGLM(settings(**changes)).fit(material, bodies=bodies, checkpoint=steps, log=log)
+    assert (steps / "state.json").is_file()
+    assert len(log.read_text().splitlines()) == 1
+    (body,) = bodies.iterdir()
+    made = (body / "model.safetensors").stat().st_mtime_ns
+    TaskGLM(settings(**{**changes, "beams": 3})).fit(material, bodies=bodies)
+    assert [(b.name, (b / "model.safetensors").stat().st_mtime_ns) for b in bodies.iterdir()] == [(body.name, made)]
+    loaded = TaskGLM.load(model.save(tmp_path / "model"))
+    asked = questions(model, material, "sequential")
+    assert loaded.stars(asked) == pytest.approx(model.stars(asked), abs=1e-5)
+    histories = material.pairs("sequential", "test").histories()
+    assert loaded.search(asked, histories, 5).tolist() == model.search(asked, histories, 5).tolist()
+    assert loaded.history == model.history
+    with pytest.raises(DataError, match="no saved TaskGLM there"):
+        TaskGLM.load(tmp_path / "none")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"{}")
+    with pytest.raises(DataError, match="damaged"):
+        TaskGLM.load(tmp_path / "model")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from seqlore.data import leave_one_out
 from seqlore.glm.texts import Entity
-from seqlore.tasks.material import Material
-from seqlore.tasks.mixing import MixtureConfig
+from seqlore.lore.tokenizer import train_tokenizer
+from seqlore.tasks.ids import END, P5Tokenizer, numbers
+from seqlore.tasks.material import Material, write
 from seqlore.tasks.model import TaskEvaluation, evaluate
 from seqlore.tasks.naming import Ids
-from seqlore.tasks.p5 import END, P5, P5Config, P5Tokenizer, numbers
-from seqlore.tasks.prompts import FAMILIES
+from seqlore.tasks.p5 import P5, P5Config
+from seqlore.tasks.prompts import FAMILIES, as_text, load_prompts
 from toys import make_dataset
 
 NAMING = Ids([0, 7, 123], [0, 2, 1])
 
 
 def test_all_tokens_of_an_id_are_one_word():
-    tokenizer = P5Tokenizer(["What stars will the item get?"] * 3, NAMING, "random", 300)
+    tokenizer = P5Tokenizer(train_tokenizer(["What stars will the item get?"] * 3, 300), NAMING, "random")
     ids, words = tokenizer.write(("What stars ", Entity("item_7", 1), ", user"))
     item = tokenizer.entity("item_7")
     assert len(item) == 4, "kind, and as many digits as the largest number has"
@@ -31,7 +34,7 @@ def test_all_tokens_of_an_id_are_one_word():
 
 @pytest.mark.parametrize(("scheme", "lengths"), [("random", (4, 4)), ("token", (1, 1)), ("published", (2, 4))])
 def test_ids_by_scheme(scheme, lengths: tuple[int, int]):
-    tokenizer = P5Tokenizer(["some words"] * 3, NAMING, scheme, 300)
+    tokenizer = P5Tokenizer(train_tokenizer(["some words"] * 3, 300), NAMING, scheme)
     found = [tokenizer.entity(f"item_{n}") for n in (7, 123)]
     assert tuple(map(len, found)) == lengths
     every = [
@@ -69,23 +72,54 @@ def test_on_beauty_the_largest_number_and_one_is_often_right(beauty):
     assert (mine[split.test.targets] == largest + 1).mean() > 0.01
 
 
-def test_it_answers_every_family_and_writes_ids_that_exist(material: Material):
-    mixture = MixtureConfig(ratios=dict.fromkeys(FAMILIES, 0.5))
-    config = P5Config(width=32, layers=1, heads=2, vocabulary=300, epochs=2, warmup_steps=5, learning_rate=5e-3,
-                      mixture=mixture, valid_cases=4, beams=12, answer_tokens=6, device="cpu")  # fmt: skip
-    model = P5(config).fit(material)
+SMALL = {"width": 32, "layers": 1, "heads": 2, "vocabulary": 300, "epochs": 2, "warmup_steps": 5, "learning_rate": 5e-3,
+         "valid_cases": 4, "beams": 12, "answer_tokens": 6, "device": "cpu"}  # fmt: skip
+
+
+def questions(model: P5, material: Material, family, number: int = 0) -> list:
+    pairs, prompt = material.pairs(family, "test"), load_prompts(family).prompts[number]
+    return write(material, model.naming, family, pairs, [prompt] * len(pairs), room=model.room)
+
+
+def test_it_answers_every_family_and_is_saved(material: Material, tmp_path: Path):
+    config = P5Config.parse({**SMALL, "mixture": {"ratios": dict.fromkeys(FAMILIES, 0.5)}}, "P5")
+    model = P5(config).fit(material, checkpoint=tmp_path / "steps", log=tmp_path / "log.jsonl")
+    assert (tmp_path / "steps" / "state.json").is_file()
     found = evaluate(model, material, TaskEvaluation(wrong=4, at=(1, 2)))
     assert set(found) == set(FAMILIES)
-    pairs = material.pairs("sequential", "test")
-    from seqlore.tasks.material import write
-    from seqlore.tasks.prompts import load_prompts
+    loaded = P5.load(model.save(tmp_path / "model"))
+    asked = questions(model, material, "sequential")
+    every = np.tile(np.arange(1, 13), (len(asked), 1))
+    assert loaded.score(asked, every) == pytest.approx(model.score(asked, every), abs=1e-5)
+    assert model.score(asked[4:5], every[:1]) == pytest.approx(model.score(asked, every)[4:5], abs=1e-4)
+    assert loaded.write(questions(model, material, "review")) == model.write(questions(model, material, "review"))
 
-    asked = write(material, model.naming, "sequential", pairs, [load_prompts("sequential").prompts[0]] * len(pairs))
-    listed = model.search(asked, pairs.histories(), 5)
+
+@pytest.mark.parametrize("scheme", ["random", "token", "published"])
+def test_beams_list_unseen_items_by_likelihood(material: Material, scheme: str):
+    mixture = {"ratios": {"sequential": 1.0}, "lists": 0.0}
+    model = P5(P5Config.parse({**SMALL, "ids": scheme, "mixture": mixture}, "P5")).fit(material)
+    pairs, asked = material.pairs("sequential", "test"), questions(model, material, "sequential")
     every = np.tile(np.arange(1, 13), (len(pairs), 1))
     scores = model.score(asked, every)
-    assert model.score(asked[4:5], every[:1]) == pytest.approx(scores[4:5], abs=1e-4)
+    listed = model.search(asked, pairs.histories(), 7)
     for row, history, mine in zip(listed, pairs.histories(), scores, strict=True):
-        assert not set(row[row > 0].tolist()) & set(history.tolist())
+        assert np.count_nonzero(row) == 7, "of twelve items five were seen, and the others are all listed"
         mine[np.isin(every[0], history)] = -np.inf
-        assert row.tolist() == every[0][np.argsort(-mine, kind="stable")[:5]].tolist(), "beams of all items are exact"
+        assert row.tolist() == every[0][np.argsort(-mine, kind="stable")[:7]].tolist(), "beams of all items are exact"
+
+
+def test_seen_items_take_no_beams(material: Material):
+    mixture = {"ratios": {"sequential": 1.0}, "lists": 0.0}
+    model = P5(P5Config.parse({**SMALL, "ids": "token", "beams": 3, "mixture": mixture}, "P5")).fit(material)
+    pairs, asked = material.pairs("sequential", "test"), questions(model, material, "sequential")
+    assert (model.search(asked, pairs.histories(), 3) > 0).all()
+
+
+def test_a_long_question_loses_its_history_and_is_counted(material: Material):
+    mixture = {"ratios": {"sequential": 0.5, "review": 0.5}, "lists": 0.0}
+    model = P5(P5Config.parse({**SMALL, "epochs": 1, "max_tokens": 40, "mixture": mixture}, "P5")).fit(material)
+    assert model.learned_cut["review"] > 0
+    texts = [as_text(e.question[:-1]) for e in questions(model, material, "review")]
+    assert all(text.startswith("Review: I bought") and text.endswith("\nSummary:") for text in texts)
+    assert model.room.cut["review"] == 12

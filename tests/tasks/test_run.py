@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from seqlore.cli import app
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, DataError
 from seqlore.tasks.recipe import MODELS, TaskRecipe
+from seqlore.tasks.rows import digest, fit_digest
 from seqlore.tasks.run import paired, run_tasks, table
 from seqlore.tasks.scores import Scores
+from toys import make_dataset
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "papers").glob("recsysllm-*.toml"))
 
@@ -87,7 +89,7 @@ def test_every_row_is_judged_on_what_it_can_answer(recipe: Path, tmp_path: Path)
         "GlobalMean": {"rating"}, "Biases": {"rating"}, "Popularity": {"direct"}, "MostPopular": {"sequential"},
         "PETERPlus": {"explanation"}, "BPRMF": {"direct"}, "small GLM": set(),
     }  # fmt: skip
-    assert "lower max_items" in rows["small GLM"]["error"], "a row that fails is told, the others go on"
+    assert "lower candidates or title_words" in rows["small GLM"]["error"], "a row that fails is told, the others go on"
     assert set(rows["PETERPlus"]["families"]["explanation"]) == {"hint"}
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == result
     frame = pl.read_csv(tmp_path / "out" / "results.csv")
@@ -120,6 +122,69 @@ def test_a_run_goes_on_where_it_was(recipe: Path, tmp_path: Path):
     assert "Biases, seed 0: kept" not in lines
     with pytest.raises(ConfigError, match="there is no row 'Bias' in small; did you mean 'Biases'"):
         run_tasks(recipe, out=folder, set=changes, only=["Bias"])
+
+
+def test_a_row_that_breaks_is_told_and_the_others_go_on(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_) -> None:
+        raise RuntimeError("out of memory\nat length")
+
+    monkeypatch.setattr("seqlore.tasks.baselines.ratings.GlobalMean.fit", broken)
+    changes, folder = ["seeds=[0]", 'evaluation.families=["rating"]'], tmp_path / "out"
+    result = run_tasks(recipe, out=folder, set=changes, only=["GlobalMean", "Biases"])
+    first, second = result["rows"]
+    assert first["error"] == "RuntimeError: out of memory (traceback in log.jsonl)"
+    assert "error" not in second
+    assert "in broken" in (folder / "log.jsonl").read_text()
+    monkeypatch.undo()
+    again = run_tasks(recipe, out=folder, set=changes, only=["GlobalMean"])
+    assert "error" not in again["rows"][0], "it is carried out again"
+
+
+def test_what_a_name_stands_for_is_part_of_a_row(recipe: Path, tmp_path: Path):
+    prompts, weights = tmp_path / "rating.toml", tmp_path / "body"
+    prompts.write_text("a")
+    weights.mkdir()
+    (weights / "model.safetensors").write_text("w")
+    changes = ["evaluation.prompts.rating", "models.TaskGLM.settings.base_model", "models.TaskGLM.settings.start"]
+    values = [f'"{prompts}"', f'"{weights}"', '"pretrained"']
+    plain = TaskRecipe.load(recipe, [f"{key}={value}" for key, value in zip(changes, values, strict=True)])
+
+    def digests() -> list[tuple[str, str]]:
+        rows = [row for row in plain.models if row.name in ("GlobalMean", "small GLM")]
+        return [(digest(plain, row, 0, "data"), fit_digest(plain, row, 0, "data")) for row in rows]
+
+    before = digests()
+    assert digests() == before
+    prompts.write_text("bb")
+    (mean, mean_fit), (_, glm_fit) = digests()
+    assert mean != before[0][0]
+    assert (mean_fit, glm_fit) == (before[0][1], before[1][1]), "how it is asked does not change what is fitted"
+    (weights / "model.safetensors").write_text("other")
+    assert digests()[1][1] != glm_fit
+    assert digests()[0][1] == mean_fit
+
+
+def test_a_task_model_is_kept_and_judged_again_without_a_fit(recipe: Path, tmp_path: Path):
+    changes = ["seeds=[0]", 'evaluation.families=["rating"]', 'models.TaskGLM.settings.mixture.ratios={rating=0.5}',
+               'models.TaskGLM.settings.pretraining.context=160']  # fmt: skip
+    folder, lines = tmp_path / "out", []
+    first = run_tasks(recipe, out=folder, set=changes, only=["small GLM"])["rows"][-1]
+    (model,) = (folder / "models").iterdir()
+    assert {p.name for p in model.iterdir()} == {"config.json", "model.safetensors", "log.jsonl", "fit.json"}
+    assert first["cut"] == {"learned": {}, "asked": {}}
+    made = (model / "config.json").stat().st_mtime_ns
+    again = run_tasks(recipe, out=folder, set=[*changes, "evaluation.cases=6"], only=["small GLM"], say=lines.append)
+    assert "small GLM, seed 0: kept" not in lines
+    assert (model / "config.json").stat().st_mtime_ns == made
+    assert set(again["rows"][-1]["families"]) == {"rating"}
+
+
+def test_data_without_what_a_family_asks_for_is_told_at_once(recipe: Path, tmp_path: Path):
+    plain = make_dataset({f"u{u}": list("abcdef") for u in range(3)}, rating=[3.0] * 18)
+    plain.save(tmp_path / "plain")
+    sentence = "no interaction has a 'review'.*leave 'explanation' out of evaluation.families, and of mixture.ratios"
+    with pytest.raises(DataError, match=sentence):
+        run_tasks(recipe, out=tmp_path / "out", set=[f'dataset.path="{tmp_path / "plain"}"'])
 
 
 def test_tests_compare_like_with_like():

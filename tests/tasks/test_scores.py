@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqlore.errors import DataError
-from seqlore.tasks.scores import list_scores, place_scores, rating_scores, star_scores, text_scores
+from seqlore.tasks.scores import list_places, list_scores, place_scores, rating_scores, star_scores, text_scores
 
 
 def test_stars():
@@ -40,14 +40,30 @@ def test_texts():
         text_scores(["a"], [])
 
 
+def test_case_is_ignored_and_both_sides_have_one_limit():
+    wanted, written = ["The Sound is GREAT.", "Lovely strap"], ["the sound is bad.", "a lovely Strap"]
+    plain = text_scores(written, wanted)
+    shouted = text_scores([w.upper() for w in written], [w.lower() for w in wanted])
+    assert shouted.values == plain.values
+    assert plain.values["bleu2"] > 50
+    assert text_scores(["one two three four"], ["ONE two five"], words=2).values["rouge1"] == 100
+
+
+def test_what_is_not_named_is_a_miss():
+    candidates, scores = np.array([[3, 5, 9, 11]] * 2), np.array([[-np.inf, 0.0, -np.inf, -1.0]] * 2)
+    assert list_places(scores, candidates, np.array([3, 11])).tolist() == [0, 2]
+    assert list_scores(scores, candidates, np.array([3, 11]), at=(1, 3)).values["hr@3"] == 0.5
+
+
 def test_lists():
     candidates = np.array([[3, 5, 9], [2, 4, 0], [1, 2, 3]])
     scores = np.array([[0.1, 0.9, 0.5], [0.2, 0.2, 9.0], [0.0, 0.0, 0.0]])
     found = list_scores(scores, candidates, np.array([9, 4, 1]), at=(1, 2))
     # 9 is second; 2 and 4 are equal, so the lower index is first; padding is never listed.
     assert found.per_case["hr@1"].tolist() == [0, 0, 1]
-    assert found.per_case["ndcg@2"].tolist() == pytest.approx([1 / np.log2(3), 1 / np.log2(3), 1])
-    assert found.values["hr@2"] == 1.0
+    assert list_places(scores, candidates, np.array([9, 4, 1])).tolist() == [2, 2, 1]
+    assert "hr@2" not in found.values, "the second list has two items only"
+    assert found.values["listed"] == 2
     with pytest.raises(DataError, match="not a number"):
         list_scores(scores * np.nan, candidates, np.array([9, 4, 1]))
     assert place_scores(np.array([0, 6]), at=(5, 10)).values["hr@10"] == 0.5

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pytest
 
 from seqlore.lore.model import Answer, Prompt, Sampling
 from seqlore.tasks.material import Material, write
 from seqlore.tasks.model import TaskEvaluation, evaluate
 from seqlore.tasks.naming import Titles
 from seqlore.tasks.prompts import FAMILIES, load_prompts
-from seqlore.tasks.zeroshot import ZeroShot, named
+from seqlore.tasks.reading import Titles as Titles_
+from seqlore.tasks.zeroshot import ZeroShot
 
 
 class Echo:
@@ -63,10 +65,33 @@ def test_the_answer_is_never_in_the_question(material: Material):
     assert all(p.system for p in model.model.asked)
 
 
-def test_named_titles_in_order():
-    titles = {3: "Red Guitar", 5: "Red", 7: "Amp. No. 5 (new)", 9: "Strap"}
-    assert named("1. amp. no. 5 (NEW)\n2. Red   Guitar; straps", titles) == [7, 3]
-    assert named("Red, then Red Guitar", titles) == [5, 3]
+TITLES = {3: "Red Guitar", 5: "Red", 7: "Amp. No. 5 (new)", 9: "Strap", 11: "It", 13: "Red, White - Blue", 15: "Help!"}
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("1. amp. no. 5 (NEW)\n2. Red   Guitar; straps", [7, 3]),
+        ("Red, then Red Guitar", [5, 3]),
+        ('1) "Red Guitar".\n2) **Strap**\n- *It*', [3, 9, 11]),
+        ("**1. Red Guitar**\n• “Help!”\n", [3, 15]),
+        ("Strap - it goes with the Red Guitar\nRed: because it is red", [9, 5]),
+        ("Strap, Red Guitar, Help!, Amp. No. 5 (new).", [9, 3, 15, 7]),
+        ("Red, White — Blue, and Strap", [13, 9]),
+        ("Strap – Red Guitar", [9, 3]),
+        ("Red Guitar, Red Guitar", [3]),
+        ("nothing of these", []),
+    ],
+)
+def test_titles_are_read_in_their_order(said: str, wanted: list[int]):
+    assert Titles_(TITLES.items()).named(said) == wanted
+
+
+def test_of_a_whole_catalogue_titles_must_stand_apart():
+    catalogue = Titles_(TITLES.items())
+    said = "I think it is hard to say. My list: Red Guitar, Strap\nThe Red one and Help! (1965)"
+    assert catalogue.named(said, apart=True) == [3, 9, 15]
+    assert catalogue.named(said) == [11, 3, 9, 5, 15]
 
 
 def test_lists_and_the_catalogue(material: Material):
@@ -77,12 +102,21 @@ def test_lists_and_the_catalogue(material: Material):
     scores = model.score(asked, listed)
     for row, items in zip(scores, listed.tolist(), strict=True):
         order = [i for i in (3, 1, 2) if i in items]
-        assert [row[items.index(i)] for i in order] == [1 / n for n in range(1, len(order) + 1)]
-        assert row.sum() == sum(1 / n for n in range(1, len(order) + 1))
+        assert [row[items.index(i)] for i in order] == [-n for n in range(len(order))]
+        assert np.isfinite(row).sum() == len(order), "the others are not listed"
     pairs, asked = questions(material, "sequential")
     found = model.search(asked, pairs.histories(), 5)
     for row, history in zip(found.tolist(), pairs.histories(), strict=True):
         assert [i for i in row if i] == [i for i in (3, 1, 2) if i not in history.tolist()]
+
+
+def test_who_names_nothing_hits_nothing(material: Material):
+    model = zero_shot(material, lambda _: "I do not know.")
+    config = TaskEvaluation(families=("direct", "sequential"), wrong=4, at=(1, 3))
+    found = evaluate(model, material, config)
+    values = [scores.values["hr@3"] for ways in found.values() for scores in ways.values()]
+    assert values == [0.0] * 8
+    assert model.unread == {"lists": 12 * 6, "catalogue": 12 * 2}
 
 
 def test_every_family_can_be_asked(material: Material):

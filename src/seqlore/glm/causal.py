@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from seqlore.errors import ConfigError
@@ -140,7 +141,7 @@ def load_causal(folder: str | Path, seed: int = 0) -> tuple[CausalBody, Tokenize
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(f"{folder}: no causal model could be loaded ({str(error).splitlines()[0]})") from error
     if getattr(model.config, "max_position_embeddings", None) is None:
         raise ConfigError(f"{folder}: config.json does not say how many positions the model has")

@@ -73,12 +73,15 @@ def make_tokenizer(documents: Sequence[str], size: int) -> Tokenizer:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The ``tokenizer.json`` of a folder. Raises: ConfigError: there is none."""
+    """The ``tokenizer.json`` of a folder. Raises: ConfigError: there is none, or it is damaged."""
     from tokenizers import Tokenizer
 
     path = Path(folder).expanduser() / "tokenizer.json"
     if not path.is_file():
         raise ConfigError(f"{path}: not there; save the checkpoint's tokenizer as a fast one with save_pretrained")
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more special
+        raise ConfigError(f"{path}: no tokenizer that can be read ({error}); get it anew with the model") from error
     tokenizer.encode_special_tokens = True
     return tokenizer

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,20 +30,42 @@ def our_name(name: str) -> str:
 
 
 def is_glm(folder: str | Path) -> bool:
-    """Whether ``config.json`` names a GLM, or is missing, so that :func:`load_glm` tells what is wrong."""
-    path = Path(folder).expanduser() / "config.json"
-    return not path.is_file() or json.loads(path.read_text()).get("model_type", "glm") == "glm"
+    """Whether ``config.json`` tells of a GLM with two position ids, or is missing, so that :func:`load_glm` says so.
+
+    GLM-4 is of the same ``model_type`` in transformers, and an ordinary causal model: it counts blocks in
+    ``num_hidden_layers``, as those do.
+
+    Raises: ConfigError: ``config.json`` cannot be read.
+    """
+    if not (Path(folder).expanduser() / "config.json").is_file():
+        return True
+    head = _head(Path(folder).expanduser())
+    return "block_position_encoding" in head or (
+        head.get("model_type", "glm") == "glm" and "num_hidden_layers" not in head
+    )
+
+
+def _head(folder: Path) -> dict[str, Any]:
+    try:
+        head = json.loads((folder / "config.json").read_text("utf-8"))
+        if isinstance(head, dict):
+            return head
+        fault: object = "no object"
+    except (OSError, ValueError) as error:
+        fault = error
+    raise ConfigError(f"{folder / 'config.json'}: damaged ({fault}); get it anew from where the model is from")
 
 
 def load_glm(folder: str | Path) -> GLM:
     """A GLM, on the CPU, in eval mode.
 
-    Raises: ConfigError: the folder holds no GLM, its weights are pickled, or they do not fit its ``config.json``.
+    Raises: ConfigError: the folder holds no GLM, a file of it is damaged, its weights are pickled, or they do not fit
+        its ``config.json``.
     """
     folder = Path(folder).expanduser()
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no config.json there; name the folder of a GLM, or leave it out to train one")
-    head = json.loads((folder / "config.json").read_text())
+    head = _head(folder)
     if not head.get("block_position_encoding", False) or head.get("relative_encoding", False):
         raise ConfigError(f"{folder}: no GLM with two position ids a token (config.json: block_position_encoding)")
     config = GLMConfig.parse({k: v for k, v in head.items() if k in GLMConfig.model_fields}, str(folder))
@@ -50,7 +74,10 @@ def load_glm(folder: str | Path) -> GLM:
         raise ConfigError(f"{folder}: no .safetensors there; convert the weights first (pickled ones are not loaded)")
     weights: dict[str, Tensor] = {}
     for file in files:
-        weights |= {our_name(name): weight for name, weight in load_file(file).items()}
+        try:
+            weights |= {our_name(name): weight for name, weight in load_file(file).items()}
+        except (OSError, SafetensorError) as error:
+            raise ConfigError(f"{file}: damaged ({error}); get it anew from where the model is from") from error
     with torch.device("meta"):
         model = GLM(config)
     expected = {name: tuple(w.shape) for name, w in model.state_dict().items()}

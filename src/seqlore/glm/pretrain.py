@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -81,6 +81,37 @@ class GLMPretrainConfig(TrainConfig):
             # The usual 0.02 is right at a width of 1024; at 0.02 so small a body takes long to tell its inputs apart.
             initializer_range=0.02 * (1024 / width) ** 0.5,
         )
+
+
+class Tuned(Protocol):
+    """Settings of a model whose body is tuned."""
+
+    @property
+    def base_model(self) -> str | None: ...
+    @property
+    def pretraining(self) -> GLMPretrainConfig: ...
+    @property
+    def start(self) -> Literal["pretrained", "random"]: ...
+    @property
+    def tune(self) -> Literal["full", "lora"]: ...
+
+
+T = TypeVar("T", bound=Tuned)
+
+
+def checked_start(config: T) -> T:
+    """The settings of a tuning, when none of them would be passed over. Raises: ValueError: one would."""
+    if config.start == "random" and config.base_model is not None:
+        raise ValueError("start = 'random' and base_model exclude each other: leave one of them out")
+    if config.start == "random" and config.tune == "lora":
+        raise ValueError(
+            "tune = 'lora' would freeze a body that has learned nothing: take tune = 'full', or leave start out"
+        )
+    for name in ("seed", "device"):
+        own, outer = getattr(config.pretraining, name), getattr(config, name)
+        if own not in (GLMPretrainConfig.model_fields[name].default, outer):
+            raise ValueError(f"pretraining.{name}: pretraining takes the {name} of the tuning, so set {name} alone")
+    return config
 
 
 class MaskedTexts:

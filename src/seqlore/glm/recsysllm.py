@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from seqlore.config import Config
@@ -37,7 +37,7 @@ from seqlore.glm.names import item_names
 from seqlore.glm.original import is_glm, load_glm
 from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
-from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
+from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, checked_start, pretrain_glm, split_texts
 from seqlore.glm.spans import MaskConfig
 from seqlore.glm.texts import Entity, Text, Writer
 from seqlore.glm.training import BlankNet, add_lora
@@ -112,6 +112,10 @@ class RecSysLLMConfig(TrainConfig):
     monitor: Literal["log_likelihood", "ndcg@10", "hr@10"] = Field(  # type: ignore[assignment]
         default="log_likelihood", description="Of validation titles, a token; or what beams find."
     )
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        return checked_start(self)
 
 
 class RecSysLLM(Recommender):

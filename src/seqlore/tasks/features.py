@@ -34,15 +34,22 @@ class Explanation(NamedTuple):
 
 
 class FeatureExtractor:
-    """Reviews → explanations. Attributes: features: stem of each feature → training reviews with an opinion on it."""
+    """Reviews → explanations.
+
+    Attributes: features: stem of each feature → training reviews with an opinion on it. words: as written there.
+    """
 
     def __init__(self, reviews: Iterable[str], config: FeatureConfig | None = None) -> None:
         """Args: reviews: of the training part only."""
         self.config = config or FeatureConfig()
         counts: Counter[str] = Counter()
+        written: set[tuple[str, str]] = set()
         for review in reviews:
-            counts.update({s for text in sentences(clean(review)) for s, _ in _judged(tag(text))})
+            judged = {each for text in sentences(clean(review)) for each in _judged(tag(text))}
+            counts.update({s for s, _ in judged})
+            written |= judged
         self.features = {word: n for word, n in counts.items() if n >= self.config.least}
+        self.words = {shown for s, shown in written if s in self.features}
 
     def explain(self, review: str) -> Explanation | None:
         """The first sentence with an opinion on a feature; of several features in it the one that most reviews judge.

@@ -9,7 +9,10 @@ token, items by exact likelihood or by beams over the trie of titles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +21,12 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from seqlore.data import Sequences
-from seqlore.errors import ConfigError
+from seqlore.data import Sequences, Split
 from seqlore.glm.blanks import Blanked, blank
 from seqlore.glm.causal import load_causal
+from seqlore.glm.folder import body_state, saved_body
 from seqlore.glm.histories import lead_of
 from seqlore.glm.learning import HistoryWriter, masked_too
 from seqlore.glm.likelihood import item_scores
@@ -32,7 +35,7 @@ from seqlore.glm.model import GLM
 from seqlore.glm.original import is_glm, load_glm
 from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
-from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, pretrain_glm, split_texts
+from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, checked_start, pretrain_glm, split_texts
 from seqlore.glm.spans import MaskConfig
 from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
 from seqlore.glm.training import BlankNet, add_lora, batches
@@ -42,12 +45,15 @@ from seqlore.language.decoding import Normalise, beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
 from seqlore.ranking import mask_, top_k
-from seqlore.tasks.material import Material, write
+from seqlore.tasks.folder import read_folder, write_folder
+from seqlore.tasks.material import Material
 from seqlore.tasks.mixing import Mixture, MixtureConfig
 from seqlore.tasks.naming import Titles
 from seqlore.tasks.prompts import as_text
+from seqlore.tasks.room import Room
 from seqlore.training import TrainConfig, train
 from seqlore.training.batches import shuffle_ties
+from seqlore.version import __version__
 
 #: Examples that are blanked together; a batch is drawn from so many.
 TOGETHER = 4096
@@ -89,8 +95,8 @@ class TaskGLMConfig(TrainConfig):
         default="children",
         description="What a title's token is a share of when titles are ranked: what may follow there, or all tokens.",
     )
-    answer_tokens: int = Field(default=40, ge=1, description="Most tokens of a text.")
-    valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family.")
+    answer_tokens: int = Field(default=60, ge=1, description="Most tokens of a text that is written.")
+    valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family, drawn.")
     learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate of AdamW; 1e-5 in the paper.")
     schedule: Literal["constant", "cosine"] = Field(default="cosine", description="After the warm-up.")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; None = no clipping.")
@@ -98,44 +104,108 @@ class TaskGLMConfig(TrainConfig):
     patience: int = Field(default=2, ge=1, description="Validations without improvement.")
     monitor: Literal["log_likelihood"] = Field(default="log_likelihood", description="Of answers, a token.")  # type: ignore[assignment]
 
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        return checked_start(self)
+
 
 class TaskGLM:
-    """A GLM for all families. Attributes: history: of the tuning, an entry an epoch."""
+    """A GLM for all families.
+
+    Attributes: history: of the tuning, an entry an epoch. room: what the body reads, and how many questions were cut
+    since the fit. learned_cut: family → examples that were cut in it, each time that they were read.
+    """
 
     def __init__(self, config: TaskGLMConfig | None = None) -> None:
         self.config = config or TaskGLMConfig.parse({}, "TaskGLM")
         self.history: list[dict[str, Any]] = []
+        self.learned_cut: dict[str, int] = {}
 
-    def fit(self, material: Material) -> Self:
-        """Raises: ConfigError: the body's context has no room for a question."""
+    def fit(
+        self,
+        material: Material,
+        *,
+        bodies: Path | None = None,
+        checkpoint: Path | None = None,
+        log: Path | None = None,
+    ) -> Self:
+        """Tune on the training part.
+
+        Args: bodies: where pretrained bodies are kept, each in a folder by what made it; None = nowhere. checkpoint,
+            log: of the loop.
+
+        Raises: ConfigError: the body's context has no room for a question.
+        """
         config, split = self.config, material.tasks.split
         self.naming = Titles.of(split, config.title_words)
         mixture = Mixture(material, self.naming, config.mixture, config.seed)
         torch.manual_seed(config.seed)
-        self._writer, self._body = self._start(material, mixture)
-        titles, counts = [e.text for e in self.naming.items], split.counts()
-        values = {p.text for user in self.naming.users for p in user if isinstance(p, Entity)}
-
-        def encode(texts: list[str]) -> list[list[int]]:
-            return [tokens.tolist() for tokens in self._writer.entities(texts)]
-
-        pool = entity_trie(encode([*titles, *sorted(values)]), self._writer.size)
-        self._automaton = Automaton(pool, self._writer.marks.start, config.positions)
-        end = self._writer.marks.end
-        self._trie = title_trie(titles[1:], encode, self._body.size, end=end, counts=counts).trie
-        self._size, self._outlook = split.catalog.size, largest_share(self._trie, counts)
+        self._writer, self._body = self._start(split, mixture, bodies)
+        self._prepare(material.values(mixture.families), split.counts())
+        mixture.room = self.room
         if config.tune == "lora":
             add_lora(self._body, config.lora_rank, 2.0 * config.lora_rank, 0.05, config.seed)
-        self._tune(material, mixture)
+        self._tune(material, mixture, checkpoint, log)
         if config.tune == "lora":
             merge(self._body)
+        self.learned_cut = dict(self.room.cut)
+        self.room.cut.clear()
+        return self._placed()
+
+    def _prepare(self, values: Collection[str], counts: NDArray[np.integer]) -> None:
+        """What questions and answers are made with.
+
+        Args: values: what prompts tell as entities, beside users and items. counts: of items in training.
+        """
+        writer, config = self._writer, self.config
+        titles, self._values, self._counts = [e.text for e in self.naming.items], sorted(values), counts
+        of_users = {p.text for user in self.naming.users for p in user if isinstance(p, Entity)}
+
+        def encode(texts: list[str]) -> list[list[int]]:
+            return [tokens.tolist() for tokens in writer.entities(texts)]
+
+        pool = entity_trie(encode([*titles, *sorted(of_users | set(values))]), writer.size)
+        self._automaton = Automaton(pool, writer.marks.start, config.positions)
+        self._trie = title_trie(titles[1:], encode, self._body.size, end=writer.marks.end, counts=counts).trie
+        self._size, self._outlook = len(titles), largest_share(self._trie, counts)
+        # Beside a question stand [CLS] and the mask, beside an answer its start mark.
+        longest = self._body.longest - 2
+        self.room = Room(lambda texts: writer.write(texts)[0].lengths, longest, longest)
+
+    def _placed(self) -> Self:
+        """Ready to answer, with what searches need where the body is."""
         self._body.requires_grad_(False).eval()
         self._device = self._body.device
         self._trie, self._moved = self._trie.to(self._device), self._automaton.to(self._device)
         return self
 
-    def _start(self, material: Material, mixture: Mixture) -> tuple[Writer, Any]:
-        config, split = self.config, material.tasks.split
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted model, any adapter merged; returns the folder."""
+        told = {
+            "settings": self.config.model_dump(mode="json"),
+            "items": [e.text for e in self.naming.items],
+            "values": self._values,
+            "history": self.history,
+            "learned_cut": self.learned_cut,
+        }
+        state = body_state(self._body, self._writer.tokenizer, list(self.naming.users))  # type: ignore[arg-type]
+        return write_folder(folder, "TaskGLM", told, {**state, "counts": torch.from_numpy(np.asarray(self._counts))})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """What :meth:`save` wrote; it answers as it did. Raises: DataError: there is none, or it is damaged."""
+        told, state = read_folder(folder, "TaskGLM")
+        model = cls(TaskGLMConfig.parse(told["settings"], str(folder)))
+        body, tokenizer, users = saved_body(state)
+        device = model.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model._body, model._writer = body.to(device), Writer(tokenizer)
+        model.naming = Titles([Entity(text, i) for i, text in enumerate(told["items"])], users)  # type: ignore[arg-type]
+        model.history, model.learned_cut = told["history"], told["learned_cut"]
+        model._prepare(told["values"], state["counts"].numpy())
+        return model._placed()
+
+    def _start(self, split: Split, mixture: Mixture, bodies: Path | None) -> tuple[Writer, Any]:
+        config = self.config
         if config.base_model is not None:
             folder = Path(config.base_model)
             if is_glm(folder):
@@ -143,10 +213,9 @@ class TaskGLM:
             body, tokenizer = load_causal(folder, config.seed)
             return Writer(tokenizer), body
         if config.start == "pretrained":
-            with TemporaryDirectory() as folder:
-                settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
-                pretrain_glm(split, folder, settings)
-                return Writer(load_tokenizer(Path(folder))), load_glm(Path(folder))
+            with TemporaryDirectory() as scratch:
+                folder = _pretrained(split, config, Path(scratch) if bodies is None else bodies)
+                return Writer(load_tokenizer(folder)), load_glm(folder)
         asked = [as_text(e.question[:-1]) for e in islice(mixture.epoch(0), 2000)]  # type: ignore[arg-type]
         texts = [*split_texts(split, config.pretraining.corpus), *asked]
         writer = Writer(make_tokenizer(texts, config.pretraining.vocabulary or SHAPES[config.pretraining.shape][3]))
@@ -155,11 +224,6 @@ class TaskGLM:
     def _blanked(self, texts: Sequence[Text], masked: int = 0, rng: np.random.Generator | None = None) -> Blanked:
         """Args: masked: how many texts at the end have no blank, and get some by ``rng``."""
         documents, spans = self._writer.write(texts)
-        if len(documents) and (longest := int(documents.lengths.max())) > self._body.longest - 2:
-            raise ConfigError(
-                f"a question takes {longest} tokens and the body reads {self._body.longest}: lower max_items, "
-                "review_words, candidates or title_words, or take a body with a longer context"
-            )
         if rng is None:
             return blank(documents, spans, self._writer.marks, self._automaton)
         masks, rows = self.config.masks, np.arange(len(texts) - masked, len(texts))
@@ -167,7 +231,7 @@ class TaskGLM:
         order = None if masks.chronological else rng
         return blank(documents, spans, self._writer.marks, self._automaton, order)
 
-    def _tune(self, material: Material, mixture: Mixture) -> None:
+    def _tune(self, material: Material, mixture: Mixture, checkpoint: Path | None, log: Path | None) -> None:
         config, net, split = self.config, BlankNet(self._body), material.tasks.split
         share = config.masked / (1 - config.masked)
 
@@ -182,15 +246,11 @@ class TaskGLM:
         def of_epoch(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
             return batches(parts(epoch), config.batch_tokens, np.random.default_rng((config.seed, epoch)), shard)
 
-        held: list[Example] = []
-        for family in mixture.families:
-            pairs = material.pairs(family, "valid").take(slice(config.valid_cases))
-            prompt = mixture.prompts(family).of(seen=True)[0]
-            held += write(material, self.naming, family, pairs, [prompt] * len(pairs))
+        held = mixture.held(config.valid_cases)
         asked = self._blanked([e.text for e in held]) if held else None
         histories = self._histories(material) if share else None
         watch = None if asked is None else lambda: {"log_likelihood": net.log_likelihood(asked)}
-        self.history = train(net, of_epoch, config, validate=watch)
+        self.history = train(net, of_epoch, config, validate=watch, checkpoint=checkpoint, log=log)
 
     def _histories(self, material: Material) -> HistoryWriter:
         """What writes histories that are masked."""
@@ -278,6 +338,17 @@ class TaskGLM:
             mask_(scores, seen.take(rows), exclude_seen=True)
             found[rows] = top_k(scores, k)[0].cpu().numpy()
         return found
+
+
+def _pretrained(split: Split, config: TaskGLMConfig, bodies: Path) -> Path:
+    """The folder among ``bodies`` of the body that the settings make of a split; made there if it is not yet."""
+    settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
+    made = [__version__, split.dataset.hash, split.describe(), settings.model_dump(mode="json", exclude={"device"})]
+    folder = bodies / hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+    if not (folder / "pretraining.json").is_file():  # which is written last
+        pretrain_glm(split, folder, settings, checkpoint=folder / "checkpoint")
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return folder
 
 
 def _filled(example: Example, answer: str) -> Text:

@@ -8,7 +8,7 @@ events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -20,10 +20,12 @@ from seqlore.errors import DataError
 from seqlore.evaluation.candidates import shuffled, target_and_unseen
 from seqlore.glm.texts import Entity, Example
 from seqlore.lore.extractive.english import clean
+from seqlore.lore.prompts.template import Template
 from seqlore.tasks.averages import Averages
 from seqlore.tasks.features import Explanation, FeatureConfig, FeatureExtractor
 from seqlore.tasks.naming import Naming
 from seqlore.tasks.prompts import Family, Prompt, Value, Words, fill
+from seqlore.tasks.room import Room
 from seqlore.tasks.split import Pairs, Part, TaskSplit
 
 
@@ -32,8 +34,11 @@ class MaterialConfig(Config):
 
     max_items: int = Field(default=10, ge=1, description="Latest items of a history that are told.")
     review_words: int = Field(default=80, ge=1, description="First words of a review that are told.")
-    summary_words: int = Field(default=12, ge=1, description="First words of a summary that are asked for.")
-    candidates: int = Field(default=9, ge=1, description="Wrong items in a list that a prompt shows.")
+    sentence_words: int = Field(
+        default=20, ge=1, description="First words of an explanation that are asked for, and judged in any answer."
+    )
+    summary_words: int = Field(default=12, ge=1, description="The same of a summary.")
+    candidates: int = Field(default=19, ge=1, description="Wrong items in a list that a prompt shows.")
     averages: bool = Field(
         default=False, description="Tell the rating family average stars of item and user, of the training part."
     )
@@ -79,19 +84,41 @@ class Material:
         Raises: DataError: none has, or the data lacks the column.
         """
         pairs = self.tasks.part(part)
-        rows = pairs.rows.tolist()
-        if family == "rating":
-            keep = np.ones(len(pairs), bool)
-            _ = self.tasks.ratings
-        elif family == "explanation":
-            keep = np.array([self.explanation(r) is not None for r in rows], bool)
-        elif family == "review":
-            keep = np.array([bool(self.reviews[r].strip() and self.summaries[r].strip()) for r in rows], bool)
-        else:
-            keep = pairs.at > pairs.sequences.offsets[:-1][pairs.of]
-        if not keep.any() and part != "valid":
-            raise DataError(f"{self.tasks.split.dataset.name}: no event of the {part} part fits the family {family!r}")
+        try:
+            keep = self._fit_for(family, pairs)
+            if not keep.any() and part != "valid":
+                raise DataError(f"{self.tasks.split.dataset.name}: no event of the {part} part fits this family")
+        except DataError as error:
+            raise DataError(
+                f"{error}; leave {family!r} out of evaluation.families, and of mixture.ratios of the models"
+            ) from error
         return pairs.take(keep)
+
+    def _fit_for(self, family: Family, pairs: Pairs) -> NDArray[np.bool_]:
+        """bool [n], which of the pairs a family can ask about."""
+        rows = pairs.rows.tolist()
+        if family in ("rating", "explanation"):
+            _ = self.tasks.ratings
+        if family == "rating":
+            return np.ones(len(pairs), bool)
+        if family == "explanation":
+            return np.array([self.explanation(r) is not None for r in rows], bool)
+        if family == "review":
+            return np.array([bool(self.reviews[r].strip() and self.summaries[r].strip()) for r in rows], bool)
+        return pairs.at > pairs.sequences.offsets[:-1][pairs.of]
+
+    def values(self, families: Collection[Family]) -> set[str]:
+        """The words and numbers that prompts of these families tell as entities, beside users and items."""
+        out: set[str] = set()
+        if "explanation" in families:
+            out |= self.extractor.words
+        if "rating" in families and self.config.averages:
+            out |= set(Averages.told())
+        return out
+
+    def words(self, family: Family) -> int | None:
+        """Most words of an answer, in references and in what any model writes; None = it is no text."""
+        return {"explanation": self.config.sentence_words, "review": self.config.summary_words}.get(family)
 
     def candidates(self, pairs: Pairs, n: int, seed: int) -> NDArray[np.int32]:
         """int32 [pairs, n + 1], the target and n items that the history has not, in index order."""
@@ -104,9 +131,9 @@ class Material:
         if family == "explanation":
             found = self.explanation(row)
             assert found is not None  # pairs() leaves out the others
-            return found.sentence
+            return first_words(found.sentence, self.words(family))
         if family == "review":
-            return " ".join(clean(self.summaries[row]).split()[: self.config.summary_words])
+            return first_words(clean(self.summaries[row]), self.words(family))
         return item
 
 
@@ -119,18 +146,21 @@ def write(
     *,
     candidates: NDArray[np.integer] | None = None,
     seed: int = 0,
+    room: Room | None = None,
 ) -> list[Example]:
-    """Questions with their answers, one a pair.
+    """Questions with their answers, one a pair; what is longer than ``room`` is cut, see :mod:`seqlore.tasks.room`.
 
     Args: prompts: one a pair. candidates: [n, c] that a prompt with ``{candidates}`` lists, in an order by ``seed``;
         None = as many as the settings say, drawn by it.
+
+    Raises: ConfigError: a question has no room even without history and review.
     """
     if candidates is None and any("candidates" in p.template.names for p in prompts):
         candidates = material.candidates(pairs, material.config.candidates, seed)
     lists = None if candidates is None else shuffled(candidates, seed)
     told = pairs.histories(material.config.max_items)
     averages = material.averages.of(pairs) if family == "rating" and material.config.averages else None
-    out = []
+    asked: list[tuple[Template, Mapping[str, Value], Words]] = []
     for i, (user, item, row) in enumerate(pairs):
         names = prompts[i].template.names
         values: dict[str, Value] = {"user": [naming.user(user)], "item": [(naming.item(item),)]}
@@ -147,7 +177,11 @@ def write(
         values |= _own(material, names, row)
         answer = material.answer(family, item, row)
         target: Words = (naming.item(answer),) if isinstance(answer, int) else (answer,)
-        out.append(Example.of(fill(prompts[i].template, values), target, family))
+        asked.append((prompts[i].template, values, target))
+    out = [Example.of(fill(template, values), target, family) for template, values, target in asked]
+    for i in [] if room is None else room.over(out):
+        assert room is not None
+        out[i] = room.shortened(*asked[i], family)
     return out
 
 
@@ -173,6 +207,10 @@ def _own(material: Material, names: set[str], row: int) -> Mapping[str, Value]:
     if "hint" in names and (found := material.explanation(row)) is not None:
         out["hint"] = [(Entity(found.feature),)]
     if "review" in names:
-        words = clean(material.reviews[row]).split()[: material.config.review_words]
-        out["review"] = [(" ".join(words),)]
+        out["review"] = [(first_words(clean(material.reviews[row]), material.config.review_words),)]
     return out
+
+
+def first_words(text: str, most: int | None) -> str:
+    """At most so many words of a text, single blanks between them."""
+    return " ".join(text.split()[:most])

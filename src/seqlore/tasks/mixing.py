@@ -13,6 +13,7 @@ from seqlore.glm.texts import Example
 from seqlore.tasks.material import Material, write
 from seqlore.tasks.naming import Naming
 from seqlore.tasks.prompts import FAMILIES, Family, Prompt, PromptFile, load_prompts
+from seqlore.tasks.room import Room
 from seqlore.tasks.split import Pairs
 
 
@@ -35,10 +36,14 @@ class MixtureConfig(Config):
 
 
 class Mixture:
-    """Examples of several families, epoch by epoch. All is a function of seed and epoch."""
+    """Examples of several families, epoch by epoch. All is a function of seed and epoch.
+
+    Attributes: room: what the model reads, once that is known; None = any length.
+    """
 
     def __init__(self, material: Material, naming: Naming, config: MixtureConfig | None = None, seed: int = 0) -> None:
         self.material, self.naming, self.config, self.seed = material, naming, config or MixtureConfig(), seed
+        self.room: Room | None = None
 
     @property
     def families(self) -> list[Family]:
@@ -71,6 +76,15 @@ class Mixture:
             family, index = drawn[place]
             yield from self._written(family, index, rng)
 
+    def held(self, most: int) -> list[Example]:
+        """Of each family at most so many validation pairs, drawn by the seed, asked by its first prompt."""
+        out: list[Example] = []
+        for family in self.families:
+            pairs = self.material.pairs(family, "valid").some(most, self.seed)
+            prompts = [self.prompts(family).of(seen=True)[0]] * len(pairs)
+            out += write(self.material, self.naming, family, pairs, prompts, seed=self.seed, room=self.room)
+        return out
+
     def _written(self, family: Family, index: np.ndarray, rng: np.random.Generator) -> list[Example]:
         file, pairs = self.prompts(family), self._pairs[family].take(index)
         share = {"explanation": self.config.hints}.get(family, self.config.lists)
@@ -80,7 +94,7 @@ class Mixture:
             ways = file.of(special if special is not None and draw < share else "", seen=True)
             chosen.append(ways[int(rng.integers(len(ways)))])
         seed = int(rng.integers(2**31))
-        return write(self.material, self.naming, family, pairs, chosen, seed=seed)
+        return write(self.material, self.naming, family, pairs, chosen, seed=seed, room=self.room)
 
 
 #: Examples of one family that are written together.

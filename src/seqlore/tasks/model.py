@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from seqlore.glm.texts import Example
 from seqlore.tasks.material import Material, write
 from seqlore.tasks.naming import Naming
 from seqlore.tasks.prompts import FAMILIES, Family, Prompt, PromptFile, load_prompts, scrambled
+from seqlore.tasks.room import Room
 from seqlore.tasks.scores import Scores, list_scores, place_scores, star_scores, text_scores
 from seqlore.tasks.split import Pairs
 
@@ -26,6 +27,11 @@ class TaskModel(Protocol):
     @property
     def naming(self) -> Naming:
         """How users and items are written in its prompts."""
+        ...
+
+    @property
+    def room(self) -> Room | None:
+        """What it reads; None = any length."""
         ...
 
     def stars(self, asked: Sequence[Example]) -> NDArray[np.floating]:
@@ -59,10 +65,7 @@ class TaskEvaluation(Config):
 
 def sample(material: Material, family: Family, config: TaskEvaluation) -> Pairs:
     """The test pairs of a family, or as many of them as are asked for; the same for every model."""
-    pairs = material.pairs(family, "test")
-    if config.cases is None or len(pairs) <= config.cases:
-        return pairs
-    return pairs.take(np.sort(np.random.default_rng(config.seed).choice(len(pairs), config.cases, replace=False)))
+    return material.pairs(family, "test").some(config.cases, config.seed)
 
 
 def ways(file: PromptFile, config: TaskEvaluation) -> list[tuple[str, Prompt]]:
@@ -91,12 +94,7 @@ def evaluate(
 def _one(
     model: TaskModel, material: Material, family: Family, pairs: Pairs, prompt: Prompt, config: TaskEvaluation
 ) -> Scores:
-    listed: Any = None
-    if family == "direct" or "candidates" in prompt.template.names:
-        shown = "candidates" in prompt.template.names
-        listed = material.candidates(pairs, material.config.candidates if shown else config.wrong, config.seed)
-    asked = write(material, model.naming, family, pairs, [prompt] * len(pairs), candidates=listed, seed=config.seed)
-    asked = [Example(each.question, each.task) for each in asked]
+    asked, listed = _asked(model, material, family, pairs, prompt, config)
     if family == "rating":
         return star_scores(model.stars(asked), material.tasks.ratings[pairs.rows])
     if listed is not None:
@@ -105,4 +103,31 @@ def _one(
         found = model.search(asked, pairs.histories(), max(config.at))
         return place_scores(metrics.positions(found, pairs.items), config.at)
     right = [str(material.answer(family, item, row)) for _, item, row in pairs]
-    return text_scores(model.write(asked), right)
+    return text_scores(model.write(asked), right, words=material.words(family))
+
+
+def _asked(
+    model: TaskModel, material: Material, family: Family, pairs: Pairs, prompt: Prompt, config: TaskEvaluation
+) -> tuple[list[Example], NDArray[np.integer] | None]:
+    """(questions, the candidates of each if there are any).
+
+    Direct recommendation is among ``wrong`` candidates also where the prompt lists them, if that cuts no question;
+    else, as in the sequential family, among as many as the material says.
+    """
+
+    def written(room: Room | None) -> list[Example]:
+        every = [prompt] * len(pairs)
+        out = write(material, model.naming, family, pairs, every, candidates=listed, seed=config.seed, room=room)
+        return [Example(each.question, each.task) for each in out]
+
+    listed, shown = None, "candidates" in prompt.template.names
+    if family == "direct":
+        listed = material.candidates(pairs, config.wrong, config.seed)
+        if not shown:
+            return written(model.room), listed
+        whole = written(None)
+        if model.room is None or not model.room.over(whole):
+            return whole, listed
+    if shown:
+        listed = material.candidates(pairs, material.config.candidates, config.seed)
+    return written(model.room), listed

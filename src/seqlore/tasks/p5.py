@@ -4,19 +4,17 @@ Geng et al., "Recommendation as Language Processing (RLP): A Unified Pretrain, P
 (P5)", RecSys 2022 (arXiv 2203.13366), on T5 (Raffel et al., JMLR 2020), whose blocks come from transformers. All tokens
 of one word, and of one id, get the same embedding by the number of the word.
 
-Ids: ``random``: digits that say nothing; ``token``: a token of each user's and item's own; ``published``: numbers in
-the order in which items occur when the users' whole sequences are read one after another, as the published files have
-them. These leak: the held-out item of a user who brought the last new ones is the next number, so such a row is no
-result. Differs: from scratch, with a tokenizer of the training texts; stars and candidates are judged by likelihood,
-and the catalogue is searched by beams that can only write ids that exist.
+Ids are those of :mod:`seqlore.tasks.ids`. Differs: from scratch, with a tokenizer of the training texts; stars and
+candidates are judged by likelihood, and the catalogue is searched by beams that can only write ids of unseen items.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -25,21 +23,21 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqlore.data import Sequences, Split
-from seqlore.glm.texts import Blank, Entity, Example
+from seqlore.data import Sequences
+from seqlore.glm.texts import Blank, Example, Text
 from seqlore.lore.tokenizer import train_tokenizer
-from seqlore.tasks.material import Material, write
+from seqlore.tasks.folder import read_folder, write_folder
+from seqlore.tasks.ids import END, PAD, IdScheme, P5Tokenizer, Tokens, numbers
+from seqlore.tasks.material import Material
 from seqlore.tasks.mixing import Mixture, MixtureConfig
 from seqlore.tasks.naming import Ids
 from seqlore.tasks.prompts import Words, as_text
+from seqlore.tasks.room import Room
 from seqlore.training import TrainConfig, train
 from seqlore.training.batches import plan
 
-IdScheme = Literal["random", "token", "published"]
-#: Padding, end of text; the decoder starts from padding, as in T5.
-PAD, END = 0, 1
-_WORD = re.compile(r"\s*\S+")
-_ID = re.compile(r"(user|item)_(\d+)")
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class P5Config(TrainConfig):
@@ -52,85 +50,17 @@ class P5Config(TrainConfig):
     heads: int = Field(default=4, ge=1, description="Of attention.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Everywhere.")
     vocabulary: int = Field(default=1024, ge=300, description="Tokens of the words; ids come on top.")
-    max_tokens: int = Field(default=512, ge=8, description="First tokens of a question that are read (paper: 512).")
+    max_tokens: int = Field(default=512, ge=8, description="Tokens of a question that are read (paper: 512).")
     mixture: MixtureConfig = Field(default_factory=MixtureConfig, description="Of families.")
     batch_tokens: int = Field(default=8192, ge=16, description="Padded tokens of a step.")
     beams: int = Field(default=20, ge=1, description="Of a search (paper: 20).")
-    answer_tokens: int = Field(default=40, ge=1, description="Most tokens of a text.")
-    valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family.")
+    answer_tokens: int = Field(default=60, ge=1, description="Most tokens of a text that is written.")
+    valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family, drawn.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW (paper: 1e-3).")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm (paper: 1).")
     epochs: int = Field(default=10, ge=1, description="Most epochs (paper: 10).")
     patience: int = Field(default=2, ge=1, description="Validations without improvement.")
     monitor: Literal["log_likelihood"] = Field(default="log_likelihood", description="Of answers, a token.")  # type: ignore[assignment]
-
-
-def numbers(split: Split, scheme: IdScheme, seed: int = 0) -> Ids:
-    """The number of each user and item. "published" reads held-out events too: that is its leak."""
-    users, items = split.users.size, split.catalog.size
-    if scheme != "published":
-        rng = np.random.default_rng(seed)
-        return Ids(*([0, *(1 + rng.permutation(n - 1)).tolist()] for n in (items, users)))
-    whole = split.train if split.test is None else split.test.joined()
-    order = np.argsort(whole.users, kind="stable")
-    events = split.catalog.index_column(split.dataset.interactions["item_id"])
-    read = np.concatenate([whole.take(order).items, events])  # then what no test sequence has
-    first = np.unique(read, return_index=True)
-    mine = np.zeros(items, np.int64)
-    mine[first[0][np.argsort(first[1])]] = np.arange(1, len(first[0]) + 1)
-    rest = np.flatnonzero(mine[1:] == 0) + 1  # items without any event
-    mine[rest] = np.arange(len(first[0]) + 1, items)
-    return Ids(mine.tolist(), list(range(users)))
-
-
-class Tokens(NamedTuple):
-    """Attributes: ids, words: of equal length; the second the number of the word from 1, for embeddings."""
-
-    ids: list[int]
-    words: list[int]
-
-
-class P5Tokenizer:
-    """Words by a tokenizer of the training texts, ids by tokens of their own."""
-
-    def __init__(self, texts: Sequence[str], naming: Ids, scheme: IdScheme, vocabulary: int) -> None:
-        self._base, self._scheme = train_tokenizer(texts, vocabulary), scheme
-        self._first = 2 + self._base.get_vocab_size()  # 0 and 1 are padding and end
-        self._users = 1 + max(naming.users)
-        self.size = self._first + (self._users + 1 + max(naming.items) if scheme == "token" else 12)
-        self._width = {"user": len(str(max(naming.users))), "item": len(str(max(naming.items)))}
-        self._known: dict[str, list[int]] = {}
-
-    def entity(self, text: str) -> list[int]:
-        """Of a user or item: one token; or its kind and digits (as many for all, but for published numbers)."""
-        match = _ID.fullmatch(text)
-        if match is None:
-            return self._word(f" {text}")
-        kind, digits = match[1], match[2]
-        if self._scheme == "token":
-            return [self._first + int(digits) + (self._users if kind == "item" else 0)]
-        digits = digits if self._scheme == "published" else digits.zfill(self._width[kind])
-        return [self._first + (kind == "item"), *(self._first + 2 + int(d) for d in digits)]
-
-    def write(self, words: Words) -> Tokens:
-        """The tokens of a text and the word that each belongs to."""
-        ids: list[int] = []
-        numbers: list[int] = []
-        for part in words:
-            pieces = [self.entity(part.text)] if isinstance(part, Entity) else map(self._word, _WORD.findall(part))
-            for piece in pieces:
-                numbers += [1 + (numbers[-1] if numbers else 0)] * len(piece)
-                ids += piece
-        return Tokens(ids, numbers)
-
-    def read(self, ids: Sequence[int]) -> str:
-        """Back to text, ids left out."""
-        return self._base.decode([i - 2 for i in ids if 2 <= i < self._first]).strip()
-
-    def _word(self, word: str) -> list[int]:
-        if word not in self._known:
-            self._known[word] = [i + 2 for i in self._base.encode(word, add_special_tokens=False).ids]
-        return self._known[word]
 
 
 class P5Net(nn.Module):
@@ -184,40 +114,45 @@ class P5Net(nn.Module):
 
 
 class P5:
-    """P5 for all families. Attributes: history: of the training, an entry an epoch."""
+    """P5 for all families.
+
+    Attributes: history: of the training, an entry an epoch. room: what it reads, and how many questions were cut since
+    the fit. learned_cut: family → examples that were cut in it, each time that they were read.
+    """
 
     def __init__(self, config: P5Config | None = None) -> None:
         self.config = config or P5Config.parse({}, "P5")
         self.history: list[dict[str, Any]] = []
+        self.learned_cut: dict[str, int] = {}
 
-    def fit(self, material: Material) -> Self:
+    def fit(self, material: Material, *, checkpoint: Path | None = None, log: Path | None = None) -> Self:
+        """Train on the training part. Args: checkpoint, log: of the loop.
+
+        Raises: ConfigError: ``max_tokens`` has no room for a question.
+        """
         config, split = self.config, material.tasks.split
         self.naming = numbers(split, config.ids, config.seed)
         mixture = Mixture(material, self.naming, config.mixture, config.seed)
         drawn = islice(mixture.epoch(0), 20_000)
-        texts = [as_text(part) for e in drawn for part in (_question(e), _answer(e))]
-        self._tokens = P5Tokenizer(texts, self.naming, config.ids, config.vocabulary)
+        texts = [as_text(part) for e in drawn for part in (_question(e.text), _answer(e))]
         torch.manual_seed(config.seed)
-        self.net = P5Net(self._tokens.size, config)
+        self._prepare(train_tokenizer(texts, config.vocabulary))
+        mixture.room = self.room
 
         def batches(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
             rng, examples = np.random.default_rng((config.seed, epoch)), iter(mixture.epoch(epoch))
             while several := list(islice(examples, 4096)):
-                rows = [(self._written(_question(e)), self._tokens.write(_answer(e)).ids) for e in several]
+                rows = [(self._tokens.write(_question(e.text)), self._tokens.write(_answer(e)).ids) for e in several]
                 for index in plan(np.array([len(q.ids) for q, _ in rows]), config.batch_tokens, rng)[
                     shard[0] :: shard[1]
                 ]:
                     yield self._batch([rows[i] for i in index])
 
-        held: list[Example] = []
-        for family in mixture.families:
-            pairs = material.pairs(family, "valid").take(slice(config.valid_cases))
-            held += write(material, self.naming, family, pairs, [mixture.prompts(family).of(seen=True)[0]] * len(pairs))
-        self._items = [self._tokens.entity(self.naming.item(i).text) for i in range(split.catalog.size)]
+        held = mixture.held(config.valid_cases)
 
         @torch.no_grad()
         def validate() -> dict[str, float]:
-            rows = [(self._written(_question(e)), self._tokens.write(_answer(e)).ids) for e in held]
+            rows = [(self._tokens.write(_question(e.text)), self._tokens.write(_answer(e)).ids) for e in held]
             device, total, n = self._device, 0.0, 0
             for start in range(0, len(rows), 64):
                 ids, words, answers = (x.to(device) for x in self._batch(rows[start : start + 64]))
@@ -225,17 +160,56 @@ class P5:
                 n += int((answers != PAD).sum())
             return {"log_likelihood": total / n}
 
-        self.history = train(self.net, batches, config, validate=validate if held else None)
+        watch = validate if held else None
+        self.history = train(self.net, batches, config, validate=watch, checkpoint=checkpoint, log=log)
+        self.learned_cut = dict(self.room.cut)
+        self.room.cut.clear()
         return self
+
+    def _prepare(self, base: Tokenizer) -> None:
+        """The net, untrained, and what questions and answers are made with."""
+        config = self.config
+        self._tokens = tokens = P5Tokenizer(base, self.naming, config.ids)
+        self.net = P5Net(tokens.size, config)
+        self._items = [tokens.entity(self.naming.item(i).text) for i in range(len(self.naming.items))]
+
+        def lengths(texts: Sequence[Text]) -> NDArray[np.integer]:
+            return np.array([len(tokens.write(_question(text)).ids) for text in texts], np.int64)
+
+        self.room = Room(lengths, config.max_tokens)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted model; returns the folder."""
+        told = {
+            "settings": self.config.model_dump(mode="json"),
+            "items": list(self.naming.items),
+            "users": list(self.naming.users),
+            "tokenizer": self._tokens.base.to_str(),
+            "history": self.history,
+            "learned_cut": self.learned_cut,
+        }
+        state = self.net.state_dict()
+        return write_folder(
+            folder, "P5", told, {k: w.clone() for k, w in state.items()}
+        )  # tied ones have several names
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """What :meth:`save` wrote; it answers as it did. Raises: DataError: there is none, or it is damaged."""
+        from tokenizers import Tokenizer
+
+        told, state = read_folder(folder, "P5")
+        model = cls(P5Config.parse(told["settings"], str(folder)))
+        model.naming = Ids(told["items"], told["users"])
+        model._prepare(Tokenizer.from_str(told["tokenizer"]))
+        model.net.load_state_dict(state)
+        model.net.to(model.config.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        model.history, model.learned_cut = told["history"], told["learned_cut"]
+        return model
 
     @property
     def _device(self) -> torch.device:
         return self.net.t5.shared.weight.device
-
-    def _written(self, words: Words) -> Tokens:
-        """The first of a question's tokens."""
-        ids, numbers = self._tokens.write(words)
-        return Tokens(ids[: self.config.max_tokens], numbers[: self.config.max_tokens])
 
     def _batch(self, rows: Sequence[tuple[Tokens, list[int]]]) -> tuple[Tensor, Tensor, Tensor]:
         return (
@@ -249,7 +223,7 @@ class P5:
         self.net.eval()
         for start in range(0, len(asked), several):
             rows = slice(start, start + several)
-            written = [self._written(_question(e)) for e in asked[rows]]
+            written = [self._tokens.write(_question(e.text)) for e in asked[rows]]
             ids = _padded([q.ids for q in written]).to(self._device)
             yield rows, self.net.encoded(ids, _padded([q.words for q in written]).to(self._device)), (ids != PAD).long()
 
@@ -288,35 +262,49 @@ class P5:
 
     @torch.no_grad()
     def search(self, asked: Sequence[Example], seen: Sequences, k: int) -> NDArray[np.integer]:
-        """Beams that can only write ids of items; what was seen is left out afterwards, so lists may be short."""
-        follow: dict[tuple[int, ...], set[int]] = {}
+        """Beams by likelihood that can only write ids of items that were not seen."""
         whole = {tuple(ids): i for i, ids in enumerate(self._items) if i}
-        for ids in whole:
-            for length, token in enumerate((*ids, END)):
-                follow.setdefault(ids[:length], set()).add(token)
-        allowed = {prefix: sorted(tokens) for prefix, tokens in follow.items()}
-        beams, out = max(self.config.beams, k), np.zeros((len(asked), k), np.int64)
-        beams = min(beams, len(whole))
+        follow: dict[tuple[int, ...], list[int]] = {}
+        for prefix in dict.fromkeys(prefix for ids in whole for prefix in _prefixes(ids)):
+            follow.setdefault(prefix[:-1], []).append(prefix[-1])
+        below = Counter(prefix for ids in whole for prefix in _prefixes(ids))
+        beams = min(max(self.config.beams, k), len(whole))
+        out = np.zeros((len(asked), k), np.int64)
         for rows, encoder, mask in self._asked(asked):
+            n = rows.indices(len(asked))[0]
+            had = [set(seen[i].tolist()) - {0} for i in range(*rows.indices(len(asked)))]
+            gone = [Counter(prefix for i in each for prefix in _prefixes(self._items[i])) for each in had]
+
+            def allowed(row: int, written: Tensor, gone: list[Counter[tuple[int, ...]]] = gone) -> list[int]:
+                prefix = tuple(written.tolist()[1:])
+                onward = [t for t in follow.get(prefix, ()) if below[(*prefix, t)] > gone[row][(*prefix, t)]]
+                return onward or [PAD]
+
             ids = self.net.written(
                 encoder_outputs=encoder,
                 attention_mask=mask,
                 max_new_tokens=1 + max(map(len, whole)),
                 num_beams=beams,
                 num_return_sequences=beams,
-                prefix_allowed_tokens_fn=lambda _, written: allowed.get(tuple(written.tolist()[1:]), [PAD]),
+                length_penalty=0.0,  # else ids of more tokens would be preferred to likelier ones
+                do_sample=False,
+                prefix_allowed_tokens_fn=allowed,
             )
             found = [whole.get(tuple(t for t in row[1:] if t not in (PAD, END)), 0) for row in ids.tolist()]
-            for i in range(*rows.indices(len(asked))):
-                had = {0, *seen[i].tolist()}
-                first = (i - rows.start) * beams
-                good = [item for item in found[first : first + beams] if item not in had][:k]
-                out[i, : len(good)] = good
+            for i, each in enumerate(had):
+                good = [item for item in dict.fromkeys(found[i * beams : (i + 1) * beams]) if item not in {0, *each}]
+                out[n + i, : len(good[:k])] = good[:k]
         return out
 
 
-def _question(example: Example) -> Words:
-    return tuple(p for p in example.text if not isinstance(p, Blank))
+def _prefixes(ids: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """What an id begins with, and all of it with its end."""
+    whole = (*ids, END)
+    return (whole[:n] for n in range(1, len(whole) + 1))
+
+
+def _question(text: Text) -> Words:
+    return tuple(p for p in text if not isinstance(p, Blank))
 
 
 def _answer(example: Example) -> Words:

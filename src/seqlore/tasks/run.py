@@ -2,15 +2,18 @@
 
 The run folder gets ``results.json`` (all figures, with the rules they were made by), ``results.csv`` (a line a row,
 family, way of asking and metric, published figures beside ours), and a Parquet file of per-case values a row and seed.
+Bodies that rows pretrain are kept in ``bodies``, fitted task models in ``models``, both by what made them.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,13 +23,15 @@ from seqlore.config import nearest
 from seqlore.errors import ConfigError, SeqloreError
 from seqlore.evaluation import holm, metrics, paired_test
 from seqlore.experiment.data import open_dataset
+from seqlore.experiment.journal import Journal, write_json
 from seqlore.lore.locate import language_model
 from seqlore.lore.model import Sampling
+from seqlore.tasks.glm import TaskGLM
 from seqlore.tasks.material import Material
 from seqlore.tasks.model import TaskEvaluation, evaluate, sample
 from seqlore.tasks.naming import Titles
 from seqlore.tasks.recipe import Row, TaskRecipe, ZeroShotConfig
-from seqlore.tasks.rows import digest, keep, kept
+from seqlore.tasks.rows import digest, fit_digest, keep, kept
 from seqlore.tasks.scores import Scores, list_scores, place_scores, rating_scores, text_scores
 from seqlore.tasks.split import one_split
 from seqlore.tasks.zeroshot import ZeroShot
@@ -43,9 +48,10 @@ def run_tasks(
     only: Iterable[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Carry out a recipe; returns what ``results.json`` holds. A row that fails is kept with its error.
+    """Carry out a recipe; returns what ``results.json`` holds.
 
-    Rows that the folder has already, made by the same settings on the same data, are not carried out again.
+    A row that fails is kept with its error, and the others go on. Rows that the folder has already, made by the same
+    settings on the same data, are not carried out again.
 
     Args: only: labels of the rows to carry out now; the others are told where the folder has them.
 
@@ -60,6 +66,8 @@ def run_tasks(
     split = recipe.split.make(open_dataset(recipe.dataset), recipe.split.ties[0])
     tasks = one_split(split)
     material = Material(tasks, recipe.material)
+    asked = {f: len(sample(material, f, recipe.evaluation)) for f in recipe.evaluation.families}
+    journal = Journal(folder)
     rows: list[dict[str, Any]] = []
     cases: dict[str, list[Found]] = {}
     for row in recipe.models:
@@ -68,7 +76,8 @@ def run_tasks(
             done = kept(folder, row, seed, key)
             if done is None and only and row.name not in only:
                 continue
-            entry, found = done or _carried_out(recipe, row, seed, material)
+            made = folder / "models" / fit_digest(recipe, row, seed, split.dataset.hash)[:16]
+            entry, found = done or _carried_out(recipe, row, seed, material, Home(made, folder / "bodies"), journal)
             entry |= {"label": row.name, "published": row.published}
             if done is None:
                 keep(folder, row, seed, key, entry, found)
@@ -83,7 +92,7 @@ def run_tasks(
         "dataset_hash": split.dataset.hash,
         "split": split.describe(),
         "left_out": tasks.left_out,
-        "cases": {f: len(sample(material, f, recipe.evaluation)) for f in recipe.evaluation.families},
+        "cases": asked,
         "rules": recipe.evaluation.model_dump(mode="json"),
         "material": recipe.material.model_dump(mode="json"),
         "handed_over": "explanation: stars, and the hint where asked; review: its text; all of the held-out event",
@@ -98,44 +107,87 @@ def run_tasks(
     return result
 
 
-def _carried_out(recipe: TaskRecipe, row: Row, seed: int, material: Material) -> tuple[dict[str, Any], Found]:
+class Home(NamedTuple):
+    """Where what a row makes is kept. Attributes: model: folder of its fitted model. bodies: of pretrained bodies."""
+
+    model: Path
+    bodies: Path
+
+
+def _carried_out(
+    recipe: TaskRecipe, row: Row, seed: int, material: Material, home: Home, journal: Journal
+) -> tuple[dict[str, Any], Found]:
     started, entry = time.perf_counter(), {"label": row.name, "model": row.model, "seed": seed}
+    found: Found = {}
     try:
-        found, seconds = judge(row, seed, material, recipe.evaluation)
-    except SeqloreError as error:
-        entry["error"] = str(error)
-        found, seconds = {}, time.perf_counter() - started
+        found, seconds, told = judge(row, seed, material, recipe.evaluation, home)
+        entry |= told
+    except Exception as error:  # whatever one model does, the others go on
+        entry["error"], seconds = _sentence(error), time.perf_counter() - started
+        trace = traceback.format_exc()
+        journal.write("failed", label=row.name, seed=seed, error=entry["error"], traceback=trace)
     return {**entry, "fit_seconds": round(seconds, 1), "families": _values(found)}, found
 
 
-def judge(row: Row, seed: int, material: Material, config: TaskEvaluation) -> tuple[Found, float]:
-    """(family → way of asking → scores, seconds of the fit) of one row; of the asked families those it can answer."""
+def _sentence(error: Exception) -> str:
+    first = (str(error) or "no message").splitlines()[0]
+    return first if isinstance(error, SeqloreError) else f"{type(error).__name__}: {first} (traceback in log.jsonl)"
+
+
+def judge(
+    row: Row, seed: int, material: Material, config: TaskEvaluation, home: Home | None = None
+) -> tuple[Found, float, dict[str, Any]]:
+    """(family → way of asking → scores, seconds of the fit, what else is to be told) of one row.
+
+    It is judged on those of the asked families that it can answer. Told are ``cut``, the questions that were too long
+    for it, by family, in training and when it was asked; and ``unread``, answers of a language model in which nothing
+    was found.
+    """
     model, tasks, started = row.build(seed), material.tasks, time.perf_counter()
     wanted = set(config.families)
     if row.kind == "zero":
-        return evaluate(_zero_shot(model, material), material, config), time.perf_counter() - started
+        asked = _zero_shot(model, material)
+        found = evaluate(asked, material, config)
+        return found, time.perf_counter() - started, {"unread": asked.unread}
     if row.kind == "task":
-        model.fit(material)
-        seconds = time.perf_counter() - started
-        families = tuple(f for f in config.families if f in model.config.mixture.ratios)
-        return evaluate(model, material, config.model_copy(update={"families": families})), seconds
+        model, seconds = _fitted(model, material, home)
+        families = tuple(f for f in config.families if model.config.mixture.ratios.get(f))
+        found = evaluate(model, material, config.model_copy(update={"families": families})) if families else {}
+        return found, seconds, {"cut": {"learned": model.learned_cut, "asked": dict(model.room.cut)}}
     family = {"rater": "rating", "direct": "direct", "explainer": "explanation", "recommender": "sequential"}[row.kind]
     if family not in wanted:
-        return {}, 0.0
+        return {}, 0.0, {}
     pairs = sample(material, family, config)  # type: ignore[arg-type]
     model.fit({"recommender": tasks.split, "explainer": material}.get(row.kind, tasks))
     seconds = time.perf_counter() - started
     if row.kind == "rater":
-        return {family: {"": rating_scores(model.rate(pairs), tasks.ratings[pairs.rows])}}, seconds
+        return {family: {"": rating_scores(model.rate(pairs), tasks.ratings[pairs.rows])}}, seconds, {}
     if row.kind == "direct":
         listed = material.candidates(pairs, config.wrong, config.seed)
-        return {family: {"": list_scores(model.score(pairs, listed), listed, pairs.items, config.at)}}, seconds
+        return {family: {"": list_scores(model.score(pairs, listed), listed, pairs.items, config.at)}}, seconds, {}
     if row.kind == "explainer":
         right = [str(material.answer("explanation", item, r)) for _, item, r in pairs]
         way = "hint" if row.model == "PETERPlus" else ""
-        return {family: {way: text_scores(model.write(pairs), right)}}, seconds
+        return {family: {way: text_scores(model.write(pairs), right, words=material.words(family))}}, seconds, {}
     lists = model.rank(pairs.histories(), max(config.at))
-    return {family: {"": place_scores(metrics.positions(lists.items, pairs.items), config.at)}}, seconds
+    return {family: {"": place_scores(metrics.positions(lists.items, pairs.items), config.at)}}, seconds, {}
+
+
+def _fitted(model: Any, material: Material, home: Home | None) -> tuple[Any, float]:
+    """(a fitted task model, seconds that the fit took); taken from its folder where that has it already."""
+    started = time.perf_counter()
+    if home is None:
+        return model.fit(material), time.perf_counter() - started
+    told = home.model / "fit.json"
+    if told.is_file():  # which is written last
+        return type(model).load(home.model), json.loads(told.read_text())["seconds"]
+    steps = home.model / "checkpoint"
+    bodies = {"bodies": home.bodies} if isinstance(model, TaskGLM) else {}
+    model.fit(material, checkpoint=steps, log=home.model / "log.jsonl", **bodies)
+    model.save(home.model)
+    write_json(told, {"seconds": (seconds := time.perf_counter() - started)})
+    shutil.rmtree(steps, ignore_errors=True)
+    return model, seconds
 
 
 def _zero_shot(config: ZeroShotConfig, material: Material) -> ZeroShot:
@@ -183,7 +235,8 @@ def _per_case(seeds: list[Found]) -> dict[tuple[str, str], tuple[str, np.ndarray
                 lists = sorted((m for m in scores.per_case if m.startswith("ndcg@")), key=lambda m: int(m[5:]))
                 known = [m for m in ("squared_error_expected", "squared_error", *lists[-1:], "rougel")
                          if m in scores.per_case]  # fmt: skip
-                gathered.setdefault((family, way), []).append((known[0], scores.per_case[known[0]]))
+                if known:
+                    gathered.setdefault((family, way), []).append((known[0], scores.per_case[known[0]]))
     return {key: (each[0][0], np.mean([values for _, values in each], 0)) for key, each in gathered.items()}
 
 

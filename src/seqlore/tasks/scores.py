@@ -3,6 +3,7 @@
 BLEU: Papineni et al., ACL 2002, of a corpus, by sacrebleu (Post, WMT 2018); BLEU-n has n-grams up to n, in equal
 weights. ROUGE: Lin, 2004, F1 of each case by rouge-score, without a stemmer, averaged. Both in per cent, as the tables
 of P5 and Chu et al. 2023 give them; their own BLEU is unsmoothed and split at blanks, so that figures differ a little.
+Case is ignored by both, since some models write in lower case.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ def star_scores(log_p: NDArray[np.floating], ratings: NDArray[np.floating]) -> S
     return Scores(greedy.values | soft.values, greedy.per_case | soft.per_case)
 
 
-def text_scores(written: Sequence[str], wanted: Sequence[str]) -> Scores:
-    """BLEU-2, BLEU-4, ROUGE-1, -2 and -L in per cent. Per case: the three of ROUGE.
+def text_scores(written: Sequence[str], wanted: Sequence[str], words: int | None = None) -> Scores:
+    """BLEU-2, BLEU-4, ROUGE-1, -2 and -L in per cent, of words without case. Per case: the three of ROUGE.
+
+    Args: words: first words of each text, of both sides, that are read; None = all.
 
     Raises: MissingExtraError: sacrebleu or rouge-score is not installed. DataError: no texts, or not as many.
     """
@@ -67,9 +70,8 @@ def text_scores(written: Sequence[str], wanted: Sequence[str]) -> Scores:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise MissingExtraError("BLEU and ROUGE need packages: pip install 'seqlore[tasks]'") from error
-    values = {
-        f"bleu{n}": float(BLEU(max_ngram_order=n).corpus_score(list(written), [list(wanted)]).score) for n in (2, 4)
-    }
+    written, wanted = ([" ".join(text.lower().split()[:words]) for text in texts] for texts in (written, wanted))
+    values = {f"bleu{n}": float(BLEU(max_ngram_order=n).corpus_score(written, [wanted]).score) for n in (2, 4)}
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
     found = [scorer.score(right, mine) for right, mine in zip(wanted, written, strict=True)]
     per_case = {
@@ -85,14 +87,31 @@ def list_scores(
     targets: NDArray[np.integer],
     at: Sequence[int] = (1, 5, 10),
 ) -> Scores:
-    """HR@k and NDCG@k of candidates ordered by score, equal scores by index, which is a hash order.
+    """HR@k and NDCG@k of candidates ordered by score, and ``listed``, how many a list has.
+
+    A list that is no longer than k has everything among its first k, so that such a k tells nothing and is left out.
+
+    Args: as of :func:`list_places`.
+    """
+    shortest = int((candidates > 0).sum(1).min(initial=candidates.shape[1]))
+    found = place_scores(list_places(scores, candidates, targets), [k for k in at if k < shortest])
+    return Scores({**found.values, "listed": float(shortest)}, found.per_case)
+
+
+def list_places(
+    scores: NDArray[np.floating], candidates: NDArray[np.integer], targets: NDArray[np.integer]
+) -> NDArray[np.integer]:
+    """int [n], where targets stand among candidates ordered by score, equal scores by index, which is a hash order.
+
+    1 = first; 0 = nowhere: its score is −∞, which means that the model did not name it.
 
     Args: scores, candidates: [n, c], 0 pads. targets: [n], among the candidates.
     """
     if np.isnan(scores).any():
         raise DataError("a score is not a number: the model's training diverged, so lower its learning rate")
-    order = np.lexsort((candidates, -np.where(candidates > 0, scores, -np.inf)), axis=1)
-    return place_scores(metrics.positions(np.take_along_axis(candidates, order, 1), targets), at)
+    named = np.where(scores > -np.inf, candidates, 0)
+    order = np.lexsort((candidates, -np.where(named > 0, scores, -np.inf)), axis=1)
+    return metrics.positions(np.take_along_axis(named, order, 1), targets)
 
 
 def place_scores(position: NDArray[np.integer], at: Sequence[int] = (1, 5, 10)) -> Scores:

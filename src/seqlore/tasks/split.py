@@ -69,6 +69,12 @@ class Pairs:
         """The pairs at ``index``."""
         return Pairs(self.sequences, self.at[index])
 
+    def some(self, n: int | None, seed: int) -> Pairs:
+        """At most ``n`` of them, drawn by ``seed``, in the order in which they stand; None = all."""
+        if n is None or len(self) <= n:
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False)))
+
     def histories(self, at_most: int | None = None) -> Sequences:
         """What stands before each pair, n sequences; the latest ``at_most`` events."""
         starts = self.sequences.offsets[:-1][self.of]

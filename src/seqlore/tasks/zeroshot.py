@@ -2,7 +2,8 @@
 
 Through any :class:`seqlore.lore.model.LanguageModel`. It is asked the same prompts in words, with a system message on
 the form of the answer. What it says is read leniently: the first number from 1 to 5; titles in the order in which they
-are named. An answer without any is not thrown away: it counts as ``default`` stars, or as a miss. ``unread`` counts.
+are named (:mod:`seqlore.tasks.reading`). What an answer does not name is not listed: if it was right, that is a miss.
+An answer without a number counts as ``default`` stars. ``unread`` counts answers in which nothing was found.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from seqlore.glm.texts import Blank, Example, one_line
 from seqlore.lore.model import LanguageModel, Prompt, Sampling, generate_all
 from seqlore.tasks.naming import Titles
 from seqlore.tasks.prompts import as_text
+from seqlore.tasks.reading import Titles as Readable
 
 _STAR = re.compile(r"(?<![\d.])[1-5](?![\d]|\.\d)")
 
 
 class ZeroShot:
-    """A language model as it is. Attributes: unread: family → answers in which nothing was found."""
+    """A language model as it is.
+
+    Attributes: unread: "rating", "lists" or "catalogue" → answers in which nothing was found. room: None, as of any
+    length: what a hosted model reads is not known here.
+    """
 
     def __init__(
         self, model: LanguageModel, naming: Titles, *, default: int = 4, sampling: Sampling | None = None
@@ -35,6 +41,7 @@ class ZeroShot:
         self.model, self.naming, self.default = model, naming, default
         self.sampling = sampling or Sampling(max_tokens=256)
         self.unread: dict[str, int] = {}
+        self.room = None
 
     def answers(self, asked: Sequence[Example]) -> list[str]:
         """What it says."""
@@ -59,48 +66,32 @@ class ZeroShot:
         return [one_line(said) for said in self.answers(asked)]
 
     def score(self, asked: Sequence[Example], candidates: NDArray[np.integer]) -> NDArray[np.floating]:
-        """1, ½, ⅓, … in the order in which candidates are named; 0 for those that are not."""
-        out = np.zeros(candidates.shape)
+        """0, −1, −2, … in the order in which candidates are named; −∞ for those that are not."""
+        out = np.full(candidates.shape, -np.inf)
         for row, said, listed in zip(out, self.answers(asked), candidates.tolist(), strict=True):
-            places = named(said, {i: self.naming.item(i).text for i in listed if i})
+            places = Readable((i, self.naming.item(i).text) for i in listed if i).named(said)
             self._count("lists", not places)
-            for rank, item in enumerate(places, start=1):
-                row[listed.index(item)] = 1 / rank
+            for rank, item in enumerate(places):
+                row[listed.index(item)] = -rank
         return out
 
     def search(self, asked: Sequence[Example], seen: Sequences, k: int) -> NDArray[np.integer]:
-        """The lines of the answer that are titles of the catalogue, seen ones left out."""
+        """The titles of the catalogue that stand by themselves in the answer, seen ones left out."""
         out = np.zeros((len(asked), k), np.int64)
         for i, said in enumerate(self.answers(asked)):
-            lines = [re.sub(r"^\s*(?:\d+[.)]|[-*•])\s*", "", line).strip().lower() for line in said.splitlines()]
+            named = self._catalogue.named(said, apart=True)
+            self._count("catalogue", not named)
             had = set(seen[i].tolist())
-            found = [item for line in lines if (item := self._by_title.get(line)) and item not in had]
-            self._count("catalogue", not found)
-            found = list(dict.fromkeys(found))[:k]
+            found = [item for item in named if item not in had][:k]
             out[i, : len(found)] = found
         return out
 
     @cached_property
-    def _by_title(self) -> dict[str, int]:
-        return {one_line(e.text).lower(): e.item for e in reversed(self.naming.items) if e.text}
+    def _catalogue(self) -> Readable:
+        return Readable((e.item, e.text) for e in self.naming.items if e.text)
 
     def _count(self, what: str, missing: bool) -> None:
         self.unread[what] = self.unread.get(what, 0) + missing
-
-
-def named(said: str, titles: dict[int, str]) -> list[int]:
-    """The items whose title stands in an answer, in that order; a title within a longer one that is named is not."""
-    text = one_line(said).lower()
-    taken = np.zeros(len(text), bool)
-    found: list[tuple[int, int]] = []
-    for item, title in sorted(titles.items(), key=lambda each: -len(each[1])):
-        words = re.escape(one_line(title).lower())
-        for match in re.finditer(rf"(?<!\w){words}(?!\w)", text):
-            if not taken[slice(*match.span())].any():
-                taken[slice(*match.span())] = True
-                found.append((match.start(), item))
-                break
-    return [item for _, item in sorted(found)]
 
 
 def _systems() -> dict[str, str]:

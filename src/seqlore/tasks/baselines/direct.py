@@ -22,8 +22,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqlore.data import Sequences
+from seqlore.evaluation import metrics
 from seqlore.evaluation.candidates import target_and_unseen
-from seqlore.tasks.scores import list_scores
+from seqlore.tasks.scores import list_places
 from seqlore.tasks.split import Pairs, TaskSplit
 from seqlore.training import TrainConfig, train
 
@@ -61,11 +62,13 @@ class DirectConfig(TrainConfig):
     fusion: float = Field(default=0.5, ge=0, le=1, description="SimpleX: share of the user's own vector (g).")
     max_items: int = Field(default=50, ge=1, description="SimpleX: latest items whose mean is taken.")
     batch_size: int = Field(default=2048, ge=1, description="Pairs of a step.")
-    valid_cases: int = Field(default=2000, ge=1, description="At most so many validation pairs.")
+    valid_cases: int = Field(default=2000, ge=1, description="At most so many validation pairs, drawn.")
     learning_rate: float = Field(default=3e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled decay.")
     epochs: int = Field(default=40, ge=1, description="Most epochs.")
-    patience: int = Field(default=3, ge=1, description="Validations without improvement.")
+    patience: int = Field(
+        default=10, ge=1, description="Validations without improvement; BPR-MLP knows only popularity at first."
+    )
     monitor: Literal["ndcg@10"] = Field(default="ndcg@10", description="Among 99 wrong items.")  # type: ignore[assignment]
 
 
@@ -149,11 +152,12 @@ class _Pairwise:
                 if (start // config.batch_size) % shard[1] == shard[0]:
                     yield tuple(torch.from_numpy(x) for x in (users[rows], items[rows], wrong, told))
 
-        valid = tasks.valid.take(slice(config.valid_cases))
+        valid = tasks.valid.some(config.valid_cases, config.seed)
         held = target_and_unseen(valid.cases(), min(99, self._room(tasks)), size=self._size, seed=config.seed)
 
         def validate() -> dict[str, float]:
-            return {"ndcg@10": list_scores(self.score(valid, held), held, valid.items).values["ndcg@10"]}
+            places = list_places(self.score(valid, held), held, valid.items)
+            return {"ndcg@10": float(metrics.ndcg(places, 10).mean())}
 
         self.history = train(self.net, batches, config, validate=validate if len(valid) else None)
         return self

@@ -42,7 +42,12 @@ class ExplainerConfig(TrainConfig):
     heads: int = Field(default=2, ge=1, description="PETER: of attention.")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Everywhere.")
     vocabulary: int = Field(default=20_000, ge=10, description="Most frequent words (PETER: 20,000).")
-    words: int = Field(default=20, ge=1, description="Most words of a sentence that are learned and written.")
+    words: int = Field(
+        default=30,
+        ge=1,
+        description="Most words and marks of a sentence that are learned and written; one is judged "
+        "by its first `material.sentence_words` words, as those of all models are.",
+    )
     rating_weight: float = Field(default=0.1, ge=0, description="NRT, PETER: of the squared error of stars.")
     context_weight: float = Field(default=1.0, ge=0, description="NRT, PETER: of the bag of words.")
     batch_size: int = Field(default=128, ge=1, description="Sentences of a step (PETER: 128).")

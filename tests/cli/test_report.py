@@ -52,6 +52,17 @@ def test_several_runs_are_one_table(cli: Callable, runs: list[Path], tmp_path: P
         assert column in head
 
 
+def test_the_file_may_be_in_a_new_folder_and_is_no_folder(cli: Callable, runs: list[Path], tmp_path: Path) -> None:
+    assert cli("report", runs[0], "--out", tmp_path / "new" / "table.md").status == 0
+    assert (tmp_path / "new" / "table.md").is_file()
+    (tmp_path / "file").write_text("")
+    for out, said in ((tmp_path, "is a folder: name a file in it"), (tmp_path / "file" / "x.md", "cannot be written")):
+        done = cli("report", runs[0], "--out", out)
+        assert done.status == 2
+        assert said in done.err
+        assert len(done.err.strip().splitlines()) == 1
+
+
 def test_the_page_is_written_once_more(cli: Callable, runs: list[Path]) -> None:
     (runs[1] / "report.html").unlink()
     assert cli("report", runs[1], "--page").status == 0

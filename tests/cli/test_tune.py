@@ -45,6 +45,7 @@ def test_what_it_refuses_is_one_sentence(cli: Callable, shop: Path, tmp_path: Pa
         ((shop, "MostPopular"), "no search space for MostPopular"),
         ((shop, "Markov", "--space", tmp_path / "space.toml"), "unknown setting 'windw'; did you mean 'window'"),
         ((shop, "Markov", "--metric", "novelty@5"), "a search maximises one of"),
+        ((shop, "Markov", "--keep", "windw"), "unknown setting 'windw'; did you mean 'window'"),
         ((tmp_path / "none.toml", "Markov"), "is a recipe: name its row with --only Markov"),
         ((tmp_path / "none.toml",), "cannot be read"),
         ((tmp_path / "nowhere", "Markov"), "there is no folder"),

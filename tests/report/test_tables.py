@@ -31,8 +31,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_markdown(small: Path) -> None:
     lines = table([small]).splitlines()
     assert lines[0] == (
-        "| model | text | NDCG@10 | published | difference | HR@10 | published | difference | seeds | p against SASRec "
-        "| time to fit | peak memory | parameters |"
+        "| model | text | NDCG@10 | published | difference | HR@10 | published | difference | seeds "
+        "| p against SASRec (NDCG@10) | time to fit | peak memory | parameters |"
     )
     assert lines[2] == (
         "| a\\|b &lt;b&gt;x&lt;/b&gt; | yes | 0.0600 ± 0.0010 | – | – | 0.1200 ± 0.0020 | – | – | 3 | 0.008 "
@@ -40,7 +40,19 @@ def test_markdown(small: Path) -> None:
     )
     assert lines[3].startswith("| SASRec |  | 0.0500 ± 0.0010 | 0.026 | +0.0240 | 0.1000 ± 0.0020 | 0.051 | +0.0490 |")
     assert lines[4].startswith("| S-SKNN (failed: S-SKNN: sample_size=0")
-    assert len(lines) == 5
+    assert lines[5:] == ["", "Published: Harte et al. 2023, Table 2"]
+
+
+def test_a_published_best_stands_beside_our_best(small: Path, tmp_path: Path) -> None:
+    board = json.loads((small / "leaderboard.json").read_text())
+    for row in board["rows"]:
+        row["published_best"] = True
+    (tmp_path / "leaderboard.json").write_text(json.dumps(board))
+    lines = table([tmp_path], metrics=["ndcg@10"]).splitlines()
+    assert "| NDCG@10 | best of 3 | published | difference |" in lines[0]
+    assert lines[3].startswith("| SASRec |  | 0.0500 ± 0.0010 | 0.0510 | 0.026 | +0.0250 |")
+    line = list(csv.DictReader(io.StringIO(table([tmp_path], format="csv"))))[1]
+    assert (line["published source"], line["tested"]) == ("Harte et al. 2023, Table 2", "")
 
 
 def test_csv_holds_plain_numbers(small: Path) -> None:
@@ -63,7 +75,7 @@ def test_html_is_escaped(small: Path) -> None:
 def test_several_runs_say_which(small: Path, run_folder: Path) -> None:
     heads = table([small, run_folder]).splitlines()[0]
     assert "| ties |" in heads  # two rules in the second run
-    assert len(table([small, run_folder]).splitlines()) == 2 + 3 + 24
+    assert len(table([small, run_folder]).splitlines()) == 2 + 3 + 24 + 2
 
 
 def test_other_metrics(small: Path) -> None:

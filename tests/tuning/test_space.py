@@ -13,6 +13,7 @@ from seqlore.config import Config
 from seqlore.errors import ConfigError
 from seqlore.recommender import REGISTRY, model_class
 from seqlore.tuning import Choices, Range, Space, space_for
+from seqlore.tuning.space import known_setting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 WITHOUT = {"MostPopular", "LLMSeqPrompt", "Blend", "ReLRec", "E4SRec", "RecSysLLM", "TwoStage"}
@@ -39,7 +40,8 @@ def test_the_ranges_of_harte_et_al() -> None:
     assert found["learning_rate"] == {"low": 1e-4, "high": 1e-2, "log": True}
     assert found["clip_norm"] == {"low": 1.0, "high": 100.0, "log": True, "or_none": True}
     assert found["mask_probability"] == {"low": 0.05, "high": 0.9}
-    assert found["heads"] == found["layers"] == {"low": 1, "high": 4}
+    assert found["layers"] == {"low": 1, "high": 4}
+    assert found["heads"] == {"low": 1, "high": 4, "divisor_of": "embedding_size"}
     assert space_for("VSKNN").to_dict() == {
         "k": {"low": 50, "high": 500},
         "sample_size": {"low": 500, "high": 2000},
@@ -73,9 +75,32 @@ def test_none_is_tried_and_numbers_too() -> None:
 
 
 def test_a_divisor_that_is_not_searched_is_the_rows_own() -> None:
-    base = model_class("SASRec").Config(heads=3)  # type: ignore[call-arg]
+    base = model_class("SASRec").Config(heads=3, embedding_size=66)  # type: ignore[call-arg]
     space = space_for("SASRec").without(["heads"])
     assert all(each["embedding_size"] % 3 == 0 and "heads" not in each for each in draws(space, base))
+
+
+def test_a_width_that_is_not_searched_has_only_its_divisors_as_heads() -> None:
+    space = space_for("SASRec").without(["embedding_size"])
+    found = {each["heads"] for each in draws(space, model_class("SASRec").Config(embedding_size=50), 20)}  # type: ignore[call-arg]
+    assert found == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("droput", "keep droput: unknown setting 'droput'; did you mean 'dropout'"),
+        ("item_init.reduc", "keep item_init.reduc: unknown setting 'item_init.reduc'; did you mean 'reduce'"),
+        ("dropout", None),
+        ("item_init.reduce", None),
+    ],
+)
+def test_a_setting_to_keep_is_one_that_there_is(name: str, said: str | None) -> None:
+    if said is None:
+        known_setting(model_class("SASRec").Config, name, f"keep {name}")
+        return
+    with pytest.raises(ConfigError, match=said):
+        known_setting(model_class("SASRec").Config, name, f"keep {name}")
 
 
 def test_files_of_the_user_go_before_what_is_shipped_and_near_classes_before_far(tmp_path: Path) -> None:
@@ -112,6 +137,8 @@ def test_a_model_that_nothing_is_shipped_for_is_tuned_by_a_file(tmp_path: Path) 
     ("text", "said"),
     [
         ("[SASRec]\ndroput = { low = 0, high = 1 }", r"\[SASRec\]: unknown setting 'droput'; did you mean 'dropout'\?"),
+        ('[SASRec]\nitem_init.reduc = "keep"', "unknown setting 'item_init.reduc'; did you mean 'reduce'"),
+        ("[VSKNN]\nkk = { low = 1, high = 2 }", r"\[VSKNN\]: unknown setting 'kk'"),
         ('[SASRec]\ndroput = "keep"', "unknown setting 'droput'; did you mean 'dropout'"),
         ("[SASRek]\ndropout = 1", r"\[SASRek\] is no model; did you mean 'SASRec'\?"),
         ("[SASRec]\ndropout = { low = 0.0, high = 1.0 }", r"\[SASRec\]: dropout: .*less than 1"),

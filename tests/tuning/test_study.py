@@ -149,6 +149,20 @@ def test_several_workers_share_one_study(recipe: Make, tmp_path: Path) -> None:
     assert result.trials.select("prior").n_unique() == 5
 
 
+def test_the_trial_of_a_worker_that_died_counts_as_none(recipe: Make, tmp_path: Path) -> None:
+    made = recipe()
+    job = worker.Job(tmp_path, made, study.space_for("Markov"), Search(trials=1), None)
+    begun = job.study()
+    trial = begun.ask()
+    trial.set_user_attr("worker", 1234)
+    assert worker.stop(begun, job) == "1 trials"
+    worker.bury(begun, {1})
+    assert worker.stop(begun, job) == "1 trials", "another worker's is under way"
+    worker.bury(begun, {1234})
+    assert worker.stop(begun, job) is None
+    assert not worker.ended(begun)
+
+
 def test_the_database_holds_numbers_and_text_only(found: TuneResult) -> None:
     database = sqlite3.connect(found.folder / "study.db")
     kinds = set()

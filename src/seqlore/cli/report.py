@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from seqlore.errors import ConfigError
+
 
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN_FOLDER…", help="Folders that `seqlore run` wrote.")],
@@ -23,10 +25,16 @@ def report(
     """
     from seqlore.report import table, write_report
 
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: name a file in it")
     text = table(folders, format, metric)
     for folder in folders if page else ():
         typer.echo(write_report(folder), err=True)
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be written ({error.strerror}); name another file") from error

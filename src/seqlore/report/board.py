@@ -63,9 +63,12 @@ class Row(_Part):
     metrics: dict[str, Metric] = {}
     published: dict[str, Number] = {}
     published_source: str | None = None
+    #: The published values are the best of several runs.
+    published_best: bool = False
     fit_seconds: Number = None
     evaluate_seconds: Number = None
     peak_memory_mb: Number = None
+    peak_gpu_memory_mb: Number = None
     parameters: int | None = None
     text: bool = False
     runs: list[SeedRun] = []
@@ -82,9 +85,14 @@ class Row(_Part):
         told = {key: metric.mean for key, metric in self.metrics.items() if "@" not in key and key not in known}
         return {key.replace("_", " "): mean for key, mean in told.items() if mean is not None}
 
+    def best(self, key: str) -> float | None:
+        """The best seed's value, or None where the row has no such metric."""
+        return self.metrics[key].best if key in self.metrics else None
+
     def difference(self, key: str) -> float | None:
-        """Ours (mean over seeds) minus the published value."""
-        ours, theirs = self.mean(key), self.published.get(key)
+        """Ours minus the published value: the mean over seeds, or, where a best was published, the best seed's."""
+        ours = self.best(key) if self.published_best else self.mean(key)
+        theirs = self.published.get(key)
         return None if ours is None or theirs is None else ours - theirs
 
 

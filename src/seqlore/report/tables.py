@@ -48,12 +48,14 @@ def table(runs: Sequence[str | Path], format: str = "markdown", metrics: Sequenc
         writer.writerows(lines)
         return out.getvalue()
     heads, cells = _for_people(lines, metrics)
+    source = "; ".join(sorted({x["published source"] for x in lines} - {None}))
     numeric = [h not in ("run", "model", "ties", "fitted on", "text") for h in heads]
     if format == "markdown":
         text = [[_markdown(c) for c in row] for row in (heads, *cells)]
         rule = ["---:" if right else "---" for right in numeric]
-        return "\n".join(f"| {' | '.join(row)} |" for row in (text[0], rule, *text[1:])) + "\n"
-    return _html(heads, cells, numeric)
+        note = f"\nPublished: {_markdown(source)}\n" if source else ""
+        return "\n".join(f"| {' | '.join(row)} |" for row in (text[0], rule, *text[1:])) + "\n" + note
+    return _html(heads, cells, numeric) + (f"<p>Published: {html.escape(source)}</p>\n" if source else "")
 
 
 def _line(run: RunFolder, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
@@ -66,10 +68,13 @@ def _line(run: RunFolder, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         line |= {f"{key} published": row.published.get(key), f"{key} difference": row.difference(key)}
     baseline = run.baseline(row.ties)
     tested = run.comparison(row.label, baseline, row.ties, run.metric) if baseline else None
-    line |= {"seeds": len(row.seeds), "against": tested and baseline}
+    told = row.published_source if any(key in row.published for key in metrics) else None
+    line |= {"published source": told or None, "published best": row.published_best and bool(told)}
+    line |= {"seeds": len(row.seeds), "against": tested and baseline, "tested": tested and tested.metric}
     line |= {"against difference": tested and tested.difference, "p": tested and tested.decisive_p}
     line |= {"fit_seconds": row.fit_seconds, "evaluate_seconds": row.evaluate_seconds}
-    line |= {"peak_memory_mb": row.peak_memory_mb, "parameters": row.parameters, "error": row.error}
+    line |= {"peak_memory_mb": row.peak_memory_mb, "peak_gpu_memory_mb": row.peak_gpu_memory_mb}
+    line |= {"parameters": row.parameters, "error": row.error}
     return line
 
 
@@ -87,18 +92,29 @@ def _for_people(lines: list[dict[str, Any]], metrics: Sequence[str]) -> tuple[li
         if any(x[f"{key} published"] is not None for x in lines):
             # As many digits as were published: "0.041" is not "0.0410".
             there = [NONE if x[f"{key} published"] is None else f"{x[f'{key} published']:g}" for x in lines]
+            if any(x["published best"] and x["seeds"] > 1 for x in lines):  # what is compared with a published best
+                columns.append((_best_of(lines), [number(x[f"{key} best"], key) for x in lines]))
             columns += [("published", there), ("difference", [signed(x[f"{key} difference"], key) for x in lines])]
     against = sorted({x["against"] for x in lines} - {None})
     head = f"p against {against[0]}" if len(against) == 1 else "p against its baseline"
+    tested = sorted({x["tested"] for x in lines} - {None})
+    head += f" ({', '.join(map(metric_title, tested))})"
+    on_gpu = any(x["peak_gpu_memory_mb"] is not None for x in lines)
     columns += [
         ("seeds", [str(x["seeds"]) for x in lines]),
         (head, [p_value(x["p"]) for x in lines] if against else []),
         ("time to fit", [duration(x["fit_seconds"]) for x in lines]),
         ("peak memory", [memory(x["peak_memory_mb"]) for x in lines]),
+        ("peak GPU memory", [memory(x["peak_gpu_memory_mb"]) for x in lines] if on_gpu else []),
         ("parameters", [count(x["parameters"]) for x in lines]),
     ]
     kept = [(head, cells) for head, cells in columns if cells]
     return [head for head, _ in kept], [list(row) for row in zip(*(cells for _, cells in kept), strict=True)]
+
+
+def _best_of(lines: list[dict[str, Any]]) -> str:
+    counts = sorted({x["seeds"] for x in lines if x["published best"] and x["seeds"] > 1})
+    return f"best of {counts[0]}" if len(counts) == 1 else "best seed"
 
 
 def _mean_sd(line: dict[str, Any], key: str) -> str:

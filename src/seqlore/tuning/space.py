@@ -5,6 +5,7 @@
     learning_rate = { low = 1e-4, high = 1e-2, log = true }
     clip_norm = { low = 1.0, high = 100.0, log = true, or_none = true }
     embedding_size = { low = 16, high = 512, log = true, multiple_of = "heads" }
+    heads = { low = 1, high = 4, divisor_of = "embedding_size" }
     position = { choices = ["start", "end"] }
     item_init.reduce = { choices = ["pca", "whiten"] }
     weight_decay = "keep"                 # not searched
@@ -20,9 +21,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
-from pydantic import Field, StrictFloat, StrictInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, StrictFloat, StrictInt, ValidationError, model_validator
 
 from seqlore.config import Config, nearest
 from seqlore.errors import ConfigError
@@ -47,6 +48,8 @@ class Range(Config):
     or_none: bool = False
     #: A setting that must divide the number: the nearest such number is taken.
     multiple_of: str | None = None
+    #: A setting that the number must divide: where that is not searched, only its divisors are drawn.
+    divisor_of: str | None = None
 
     @model_validator(mode="after")
     def _ends_fit(self) -> Self:
@@ -56,6 +59,8 @@ class Range(Config):
             raise ValueError(f"low = {self.low} has no logarithm: write a positive one, or leave log out")
         if self.multiple_of and not self.whole:
             raise ValueError(f"a multiple of {self.multiple_of} is whole: write low and high without a point")
+        if self.divisor_of and not self.whole:
+            raise ValueError(f"a divisor of {self.divisor_of} is whole: write low and high without a point")
         return self
 
     @property
@@ -73,6 +78,11 @@ class Range(Config):
     def multiple(self, value: int, of: int) -> int:
         """The multiple of ``of`` in the range that is nearest to ``value``; above it where the range has none."""
         return of * max(min(round(value / of), math.floor(self.high / of)), math.ceil(self.low / of))
+
+    def dividing(self, number: int) -> Choices | None:
+        """The divisors of ``number`` in the range; None where it has none, and any draw is as wrong as another."""
+        fitting = [n for n in range(int(self.low), int(self.high) + 1) if n and number % n == 0]
+        return Choices(choices=tuple(fitting)) if fitting else None
 
     def ends(self) -> tuple[Any, ...]:
         """The values that a model must accept if it is to accept all."""
@@ -103,13 +113,23 @@ class Space:
     parameters: Mapping[str, Range | Choices]
 
     def suggest(self, trial: BaseTrial, base: Config) -> dict[str, Any]:
-        """The settings that a trial tries. ``base``: the model's others, for ``multiple_of`` of one not searched."""
-        values: dict[str, Any] = {name: range_.suggest(trial, name) for name, range_ in self.parameters.items()}
+        """The settings that a trial tries. ``base``: the model's others, for those that must fit one not searched."""
+        values: dict[str, Any] = {
+            name: self._drawn(range_, base).suggest(trial, name) for name, range_ in self.parameters.items()
+        }
         for name, range_ in self.parameters.items():
             if isinstance(range_, Range) and range_.multiple_of and values[name] is not None:
                 divisor = values.get(range_.multiple_of) or getattr(base, range_.multiple_of)
                 values[name] = range_.multiple(values[name], divisor)
         return merged(*(nested_at(name, value) for name, value in values.items()))
+
+    def _drawn(self, range_: Range | Choices, base: Config) -> Range | Choices:
+        """The range, or the divisors in it of a setting that is not searched."""
+        of = range_.divisor_of if isinstance(range_, Range) else None
+        if of is None or of in self.parameters:
+            return range_
+        assert isinstance(range_, Range)
+        return range_.dividing(getattr(base, of)) or range_
 
     def without(self, names: Collection[str]) -> Space:
         """The space less the settings ``names``, and less what lies in them."""
@@ -137,6 +157,9 @@ def space_for(model: str, *own: str | Path, base: Mapping[str, Any] | None = Non
     known = {*line, *REGISTRY, *(name for _, table in tables for name in table)}
     tables += [(str(path), _read(Path(path), known)) for path in own]
     found: dict[str, Range | Choices] = {}
+    for source, table in tables[len(shipped) :]:
+        for name in (each for each in table if each not in line):
+            _check_names(name, table[name], f"{source}: [{name}]")
     for source, table in tables:
         for name in (each for each in line if each in table):
             where = f"{source}: [{name}]"
@@ -145,10 +168,8 @@ def space_for(model: str, *own: str | Path, base: Mapping[str, Any] | None = Non
                 if range_ is not None:
                     _check(cls.Config, base or {}, setting, range_, where)
                     found[setting] = range_
-                elif setting.partition(".")[0] not in cls.Config.model_fields:
-                    raise ConfigError(
-                        f"{where}: unknown setting {setting!r}{nearest(setting, cls.Config.model_fields)}"
-                    )
+                else:
+                    known_setting(cls.Config, setting, where)
     if not found:
         if not fields.keys() - {"seed"}:
             raise ConfigError(f"{model} has no settings, so there is nothing to tune")
@@ -157,6 +178,36 @@ def space_for(model: str, *own: str | Path, base: Mapping[str, Any] | None = Non
             f"(`seqlore models {model}` lists them), and give the file with --space"
         )
     return Space(model, found)
+
+
+def known_setting(config: type[Config], name: str, where: str) -> None:
+    """Raises: ConfigError: there is no setting ``name`` (dots lead into tables); the message names the nearest."""
+    holders: list[type[BaseModel]] = [config]
+    for step in name.split("."):
+        fields = {field: info for holder in holders for field, info in holder.model_fields.items()}
+        if holders and step not in fields:
+            raise ConfigError(f"{where}: unknown setting {name!r}{nearest(step, fields)}")
+        # Below a setting that is no table of settings, such as a list of models, anything may stand.
+        holders = _tables_in(fields[step].annotation) if holders else []
+
+
+def _tables_in(annotation: Any) -> list[type[BaseModel]]:
+    """The classes of settings that a field may hold."""
+    parts = get_args(annotation) or (annotation,)
+    return [each for each in parts if isinstance(each, type) and issubclass(each, BaseModel)]
+
+
+def _check_names(name: str, table: Mapping[str, Any], where: str) -> None:
+    """The settings in a table of another class are settings of it, or of a class derived from it."""
+    wanted = {setting.partition(".")[0] for setting, _ in _parameters(table, where)}
+    fields = set(model_class(name).Config.model_fields) if name in REGISTRY else set()
+    if wanted <= fields:
+        return
+    for kind in map(model_class, REGISTRY):
+        if name in (each.__name__ for each in kind.__mro__):
+            fields |= kind.Config.model_fields.keys()
+    for setting in sorted(wanted - fields) if fields else ():
+        raise ConfigError(f"{where}: unknown setting {setting!r}{nearest(setting, fields)}")
 
 
 def nested_at(name: str, value: Any) -> dict[str, Any]:
@@ -203,11 +254,10 @@ def _check(config: type[Config], base: Mapping[str, Any], name: str, range_: Ran
     """The setting exists and takes every end of the range. What fits only beside other settings is left to trials."""
     if name == "seed":
         raise ConfigError(f"{where} seed: a seed is not searched; remove it")
-    divisor = range_.multiple_of if isinstance(range_, Range) else None
-    if divisor is not None and divisor not in config.model_fields:
-        raise ConfigError(
-            f"{where} {name}: multiple_of = {divisor!r} is no setting{nearest(divisor, config.model_fields)}"
-        )
+    for rule in ("multiple_of", "divisor_of"):
+        other = getattr(range_, rule, None)
+        if other is not None and other not in config.model_fields:
+            raise ConfigError(f"{where} {name}: {rule} = {other!r} is no setting{nearest(other, config.model_fields)}")
     for value in range_.ends():
         try:
             config.parse(merged(base, nested_at(name, value)), where)

@@ -28,7 +28,7 @@ from seqlore.experiment.recipe import Recipe
 from seqlore.experiment.screen import Screen
 from seqlore.tuning.objective import validation_folds
 from seqlore.tuning.settings import Search
-from seqlore.tuning.space import Space, space_for
+from seqlore.tuning.space import Space, known_setting, space_for
 from seqlore.version import __version__
 
 
@@ -92,6 +92,8 @@ def tune(
     recipe = recipe.changed(set).checked() if isinstance(recipe, Recipe) else Recipe.load(recipe, set)
     recipe = one_row(recipe, only)
     entry = recipe.models[0]
+    for name in keep:
+        known_setting(type(entry.config), name, f"keep {name}")
     searched = space_for(entry.model, *space, base=entry.settings).without(keep)
     if not searched.parameters:
         raise ConfigError(f"every setting of {entry.model} that has a range is fixed, so there is nothing to tune")

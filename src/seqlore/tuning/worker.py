@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def carry_out(job: Job, folds: list[Fold], screen: Screen) -> dict[str, Any]:
         work(job, study, folds, screen.end)
     else:
         _work_together(job, study, screen)
-    told = summary(study, job.recipe, job.search, len(folds), stop(study, job) or "")
+    told = summary(study, job.recipe, job.search, len(folds), stop(study, job) or "a worker's death")
     write_tables(study, len(folds), job.folder)
     write_results(told, job.recipe, job.folder)
     Journal(job.folder).write("end", **told)
@@ -130,10 +130,11 @@ def work(job: Job, study: Study, folds: list[Fold], say: Say) -> None:
             if stop(study, job) is not None:
                 return
             trial = study.ask()
+            trial.set_user_attr("worker", os.getpid())
         _try(trial, job, folds)
         write_tables(study, len(folds), job.folder)
         frozen = study.get_trials(deepcopy=False)[trial.number]
-        facts = {"trial": place(study, frozen), "state": NAMES[frozen.state], "worker": os.getpid()}
+        facts = {"trial": place(study, frozen), "state": NAMES[frozen.state]}
         journal.write("trial", **facts, **frozen.user_attrs)
         say(sentence(study, job, trial.number))
 
@@ -187,6 +188,13 @@ def _value(trial: Trial, job: Job, folds: list[Fold]) -> float:
     return sum(each["value"] for each in told) / len(told)
 
 
+def bury(study: Study, gone: Collection[int | None]) -> None:
+    """End the trials of workers (process ids) that are gone: killed, so that they count as none and are done anew."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get("worker") in gone:
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
 def _process(job: Job) -> None:
     """A worker process: its share of the cores, no word on the screen."""
     torch.set_num_threads(max((os.cpu_count() or 1) // job.search.workers, 1))
@@ -202,6 +210,7 @@ def _work_together(job: Job, study: Study, screen: Screen) -> None:
     shown = {t.number for t in ended(study)}
     while True:
         alive = any(worker.is_alive() for worker in workers)
+        bury(study, {worker.pid for worker in workers if not worker.is_alive()})
         for trial in ended(study):
             if trial.number not in shown:
                 shown.add(trial.number)

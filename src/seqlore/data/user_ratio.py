@@ -36,7 +36,7 @@ def user_ratio(
     """
     check_parts(parts)
     if targets < 1 or first < 2:
-        raise DataError(f"targets={targets}, first={first}: give 1 or more, and 2 or more")
+        raise DataError(f"targets={targets}, first={first}: give 1 or more targets, from position 2 or later")
     catalog, users, everything = ordered_sequences(dataset, ties=ties, seed=seed)
     rng = np.random.default_rng((seed, 811))
     cuts = np.round(np.cumsum(parts[:2]) / sum(parts) * len(everything)).astype(int)

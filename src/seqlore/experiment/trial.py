@@ -71,13 +71,28 @@ class PeakMemory:
                 return
 
 
-def give_memory_back() -> None:
-    """Free what nothing refers to, and return it to the system where the C library can (glibc)."""
+class _Heap(ctypes.Structure):
+    """glibc's ``struct mallinfo2``; ``fordblks`` is what it holds and nobody uses, in bytes."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
+
+
+def give_memory_back(worth: int = 2**27) -> None:
+    """Free what nothing refers to, and return it to the system where the C library can (glibc).
+
+    Args: worth: bytes held unused from which on that is asked for; it may take seconds, one call a free block.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library, or none that can be asked
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.mallinfo2.restype = _Heap
+        if library.mallinfo2().fordblks >= worth:
+            library.malloc_trim(0)
 
 
 def chosen_on_validation(model: Model) -> dict[str, Any]:

@@ -74,10 +74,8 @@ class PeakMemory:
 class _Heap(ctypes.Structure):
     """glibc's ``struct mallinfo2``; ``fordblks`` is what it holds and nobody uses, in bytes."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    )
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
 
 
 def give_memory_back(worth: int = 2**27) -> None:

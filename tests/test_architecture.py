@@ -28,6 +28,7 @@ FLOORS = (
     ("text",),
     ("lore",),
     ("recommender",),
+    ("fitting",),
     ("evaluation",),
     ("models",),
     ("language", "rerank"),

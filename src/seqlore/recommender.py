@@ -8,7 +8,6 @@ pickled. A model is found by its registered name only, so a folder cannot name c
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -259,17 +258,6 @@ class Recommender(Model):
         self._fit(split, **options)
         return self
 
-    @classmethod
-    def fit_options(cls) -> set[str]:
-        """Names of the options that ``fit`` takes; those of the base too where ``_fit`` hands the rest to it."""
-        named: set[str] = set()
-        for own in (each.__dict__["_fit"] for each in cls.__mro__ if "_fit" in each.__dict__):
-            known = inspect.signature(own).parameters.values()
-            named |= {each.name for each in known if each.kind is each.KEYWORD_ONLY}
-            if not any(each.kind is each.VAR_KEYWORD for each in known):
-                break
-        return named
-
     @abstractmethod
     def _fit(self, split: Split) -> None: ...
 
@@ -325,12 +313,6 @@ class Recommender(Model):
         return Recommendations(
             [[ids[i - 1] for i in row] for row in kept], [[titles[i - 1] for i in row] for row in kept], lists.scores
         )
-
-
-def fit_with(model: Recommender, split: Split, **options: Any) -> Recommender:
-    """``model.fit`` with those of ``options`` (``progress``, ``log``, ``checkpoint``, …) that its family has."""
-    known = model.fit_options()
-    return model.fit(split, **{name: value for name, value in options.items() if name in known})
 
 
 def load(folder: str | Path) -> Recommender:

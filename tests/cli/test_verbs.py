@@ -181,7 +181,8 @@ def test_a_train_that_was_killed_goes_on(
             raise OSError("killed")
 
         patched.setattr(Screen, "epoch", killed)
-        assert cli("train", shop, "SASRec", *sets, *kept, "--out", tmp_path / "model").status
+        with pytest.raises(OSError, match="killed"):
+            cli("train", shop, "SASRec", *sets, *kept, "--out", tmp_path / "model")
     shown: list[int] = []
     monkeypatch.setattr(Screen, "epoch", lambda self, row: shown.append(row["epoch"]))
     done = cli("train", shop, "SASRec", *sets, *kept, "--out", tmp_path / "model")

@@ -140,7 +140,7 @@ def test_every_setting_of_knowledge_does_something(shop: Split, tmp_path: Path, 
 
         class Spy(ExtractiveModel):
             def generate(self, prompts: Any, sampling: Any) -> Iterator:
-                asked.extend(prompt.text for prompt in prompts)
+                asked.extend(repr(prompt) for prompt in prompts)
                 yield from super().generate(prompts, sampling)
 
         with pytest.MonkeyPatch.context() as patch:

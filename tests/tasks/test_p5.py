@@ -117,7 +117,7 @@ def test_seen_items_take_no_beams(material: Material):
 
 
 def test_a_long_question_loses_its_history_and_is_counted(material: Material):
-    mixture = {"ratios": {"sequential": 0.5, "review": 0.5}, "lists": 0.0}
+    mixture = {"ratios": {"review": 0.5}, "lists": 0.0}
     model = P5(P5Config.parse({**SMALL, "epochs": 1, "max_tokens": 40, "mixture": mixture}, "P5")).fit(material)
     assert model.learned_cut["review"] > 0
     texts = [as_text(e.question[:-1]) for e in questions(model, material, "review")]

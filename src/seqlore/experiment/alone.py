@@ -10,7 +10,8 @@ from typing import Any
 from seqlore.data import Split
 from seqlore.errors import ConfigError
 from seqlore.experiment.trial import EpochProgress, digest
-from seqlore.recommender import Recommender, fit_with
+from seqlore.fitting import fit_options, fit_with
+from seqlore.recommender import Recommender
 from seqlore.version import __version__
 
 
@@ -36,7 +37,7 @@ def fit_alone(
     """
     asked = {"log": log, "checkpoint": checkpoint, "exclude_seen": None if exclude_seen else False}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    for name in options.keys() - model.fit_options():
+    for name in sorted(options.keys() - fit_options(type(model))):
         raise ConfigError(f"{model.name} takes no {name!r} when it is fitted: leave it out")
     if checkpoint is not None:
         own = digest(

@@ -23,7 +23,7 @@ from seqlore.evaluation.candidates import SampledCases
 from seqlore.experiment.journal import write_json
 from seqlore.experiment.pairs import Backbone, Column, PairRecipe, Whole
 from seqlore.experiment.screen import Screen
-from seqlore.recommender import fit_with
+from seqlore.fitting import fit_with
 from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.ranker import NetReranker
 from seqlore.version import __version__

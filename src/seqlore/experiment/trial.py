@@ -21,7 +21,8 @@ import torch
 from seqlore.data import Split
 from seqlore.evaluation import Report, evaluate
 from seqlore.experiment.recipe import EvaluationSettings, ModelSettings, text_sources
-from seqlore.recommender import Model, Recommender, fit_with, load, model_class
+from seqlore.fitting import fit_options, fit_with
+from seqlore.recommender import Model, Recommender, load, model_class
 from seqlore.text import TextInit
 from seqlore.training import TrainConfig
 from seqlore.version import __version__
@@ -153,7 +154,7 @@ class Trial:
     def _drawn(self) -> dict[str, Any]:
         """What else a fit depends on, in the cases in which it does."""
         drawn: dict[str, Any] = {}
-        if not self.evaluation.exclude_seen and "exclude_seen" in model_class(self.entry.model).fit_options():
+        if not self.evaluation.exclude_seen and "exclude_seen" in fit_options(model_class(self.entry.model)):
             drawn["exclude_seen"] = False
         if self.seed and any(isinstance(each, TextInit) and each.permute for each in text_sources(self.entry.config)):
             drawn["permuted_by"] = self.seed

@@ -34,7 +34,8 @@ from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import ConfigError, DataError
 from seqlore.evaluation import parse_metric
 from seqlore.evaluation.report import ACCURACY
-from seqlore.recommender import Recommender, ScoringRecommender, fit_with, model_class
+from seqlore.fitting import fit_with
+from seqlore.recommender import Recommender, ScoringRecommender, model_class
 
 #: Weights that are tried, beside 1 for the first part.
 GRID = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)

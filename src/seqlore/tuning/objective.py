@@ -15,7 +15,7 @@ from seqlore.data import Cases, Split
 from seqlore.errors import DataError
 from seqlore.evaluation import evaluate, parse_metric
 from seqlore.experiment.recipe import EvaluationSettings, ModelSettings
-from seqlore.recommender import fit_with
+from seqlore.fitting import fit_with
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ def tune(
     recipe = recipe.changed(set).checked() if isinstance(recipe, Recipe) else Recipe.load(recipe, set)
     recipe = one_row(recipe, only)
     entry = recipe.models[0]
-    for name in keep:
+    for name in {*keep} - {"seed"}:  # a model's seed is not searched, whether it has one or not
         known_setting(type(entry.config), name, f"keep {name}")
     searched = space_for(entry.model, *space, base=entry.settings).without(keep)
     if not searched.parameters:

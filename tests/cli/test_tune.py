@@ -44,7 +44,7 @@ def test_what_it_refuses_is_one_sentence(cli: Callable, shop: Path, tmp_path: Pa
         ((shop, "Markof"), "did you mean 'Markov'"),
         ((shop, "MostPopular"), "no search space for MostPopular"),
         ((shop, "Markov", "--space", tmp_path / "space.toml"), "unknown setting 'windw'; did you mean 'window'"),
-        ((shop, "Markov", "--metric", "novelty@5"), "a search maximises one of"),
+        ((shop, "Markov", "--metric", "novelty@5"), "is no accuracy of each case"),
         ((shop, "Markov", "--keep", "windw"), "unknown setting 'windw'; did you mean 'window'"),
         ((tmp_path / "none.toml", "Markov"), "is a recipe: name its row with --only Markov"),
         ((tmp_path / "none.toml",), "cannot be read"),

@@ -135,3 +135,12 @@ def test_the_adapter_is_the_default_and_a_donor_needs_vectors(tiny_backbone: Pat
         E4SRec(backbone=name, donor={"model": "Markov"}).fit(split)
     with pytest.raises(ConfigError, match="did you mean 'dropout'"):
         E4SRec(backbone=name, donor={"settings": {"drop_out": 1}}).fit(split)
+
+
+def test_a_donor_is_taken_up_from_its_own_checkpoint(settings: dict, split: Split, tmp_path: Path):
+    first = E4SRec(**settings).fit(split, checkpoint=tmp_path)
+    assert (tmp_path / "donor" / "state.json").is_file() and (tmp_path / "state.json").is_file()
+    again: list[dict] = []
+    second = E4SRec(**settings).fit(split, checkpoint=tmp_path, progress=lambda row: again.append(row))
+    assert not again, "neither the donor nor the body is trained a second time"
+    torch.testing.assert_close(second.net.vectors, first.net.vectors)

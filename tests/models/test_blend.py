@@ -14,6 +14,7 @@ from seqlore import recommender
 from seqlore.data import Sequences, Split, leave_one_out
 from seqlore.errors import ConfigError, DataError
 from seqlore.models.blend import GRID, Blend, _places
+from seqlore.models.hgn import HGN
 from seqlore.models.markov import Markov
 from seqlore.models.popular import MostPopular
 from seqlore.ranking import Lists
@@ -245,6 +246,10 @@ def test_mistakes_are_named():
         Blend.of([told(1, 2, 3, 4), told(1, 2, 3, 4)], [1.0])
     with pytest.raises(DataError, match="know different items"):
         Blend.of([told(1, 2, 3, 4), Markov().fit(make_split({"u": ["a", "z"]}))])
+    walks = ["a", "b", "c", "d"]
+    parts = [HGN(epochs=1).fit(make_split({user: walks, "v": walks})) for user in ("u", "w")]
+    with pytest.raises(DataError, match="know different users"):
+        Blend.of(parts)
     whole = leave_one_out(make_dataset({"u": ["a", "b", "c", "d"]})).with_validation()
     with pytest.raises(ConfigError, match="no validation cases to choose weights on"):
         Blend(models=[{"model": "Markov"}, {"model": "MostPopular"}]).fit(whole)

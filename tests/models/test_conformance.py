@@ -79,9 +79,10 @@ SETTINGS["ReLRec"] = {
 }
 SETTINGS["E4SRec"] = {
     **TINY_FROZEN,
-    "epochs": 60,
-    "validate_every": 60,
-    "learning_rate": 0.01,
+    "epochs": 40,
+    "validate_every": 40,
+    "learning_rate": 0.005,
+    "max_length": 4,  # as long as training's: a body learned on twenty walks says nothing of places it never read
     "instruction": "",
     "response": "?",
     "donor": {"model": "SASRec", "settings": {**TINY_NET, "epochs": 20, "validate_every": 10}},
@@ -114,8 +115,8 @@ SETTINGS["RecSysLLM"] = {
 BODIED = {"ReLRec": "backbone", "E4SRec": "backbone", "LLMSeqPrompt": "base_model"}
 #: Models that need an encoder get a tiny one from a fixture.
 TEXTUAL = {"LLMSeqSim", "LLMSeqPrompt", "LLM2SASRec", "LLM2GRU4Rec", "LLM2BERT4Rec"}
-#: What they must reach at least where it is not nearly all: a language model that is learned on twenty titles.
-LEAST = {"Recformer": 0.3, "E4SRec": 0.5}
+#: What it must reach at least where it is not nearly all: a language model that is learned on twenty titles.
+LEAST = {"Recformer": 0.3}
 #: Models that cannot know the toy world's rule: they see no order, or only what is popular or alike.
 ORDERLESS = {"MostPopular", "ItemKNN", "SKNN", "SSKNN", "LLMSeqSim"}
 

@@ -203,7 +203,7 @@ def test_the_row_must_be_named_where_there_are_several(recipe: Make, tmp_path: P
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"metric": "coverage@10"}, "a search maximises one of"),
+        ({"metric": "coverage@10"}, "is no accuracy of each case"),
         ({"metric": "ndgc@20"}, "did you mean|ndgc"),
         ({"trails": 5}, "did you mean 'trials'"),
         ({"prune": 1.0}, "prune"),

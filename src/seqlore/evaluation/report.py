@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from seqlore.config import nearest
 from seqlore.errors import ConfigError, DataError
@@ -39,6 +40,22 @@ def parse_metric(name: str) -> tuple[str, int]:
     if not cut.isdecimal() or int(cut) < 1:
         raise ConfigError(f"metric {name!r} names no cut-off: write it as {kind}@10")
     return kind, int(cut)
+
+
+def _accuracy(name: str) -> str:
+    if parse_metric(name)[0] not in ACCURACY:
+        raise ConfigError(f"{name} is no accuracy of each case: choose among {', '.join(ACCURACY)}")
+    return name
+
+
+#: A setting that names one of ``ACCURACY`` at a cut-off.
+Accuracy = Annotated[str, AfterValidator(_accuracy)]
+
+
+def accuracies(positions: NDArray[np.integer], names: Iterable[str]) -> dict[str, float]:
+    """Means over ``positions`` (int [n], 1 = first, 0 = not listed) of each of ``names``, all of them accuracies."""
+    wanted = {name: parse_metric(name) for name in names}
+    return {name: float(ACCURACY[kind](positions, cut).mean()) for name, (kind, cut) in wanted.items()}
 
 
 @dataclass(eq=False)

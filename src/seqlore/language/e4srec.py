@@ -14,6 +14,7 @@ with the spread of the words, so that any donor fits any body; the donor is trai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from seqlore.config import Config
 from seqlore.data import Split
 from seqlore.errors import ConfigError
+from seqlore.fitting import fit_with
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.frozen import FrozenConfig, FrozenNet, FrozenRecommender
 from seqlore.language.tokens import padded
@@ -121,15 +123,17 @@ class E4SRec(FrozenRecommender):
     paper = "Li et al., 2023, arXiv 2312.02443"
     Config: ClassVar[type[Config]] = E4SRecConfig
 
-    def _fit(self, split: Split, **options: Any) -> None:
+    def _fit(self, split: Split, *, checkpoint: Path | None = None, exclude_seen: bool = True, **options: Any) -> None:
+        """The donor's own checkpoint is a folder in ``checkpoint``."""
         donor = self.config.donor.build(self.config.seed)
         if not callable(getattr(donor, "item_vectors", None)):
             raise ConfigError(f"donor {donor.name} has no item vectors; take one that has, such as SASRec or GRU4Rec")
-        donor.fit(split)
+        own = None if checkpoint is None else checkpoint / "donor"
+        fit_with(donor, split, checkpoint=own, exclude_seen=exclude_seen, progress=options.get("progress"))
         self.about["donor"] = {"model": donor.name, "valid": donor.about.get("valid")}
         assert isinstance(donor, HasItemVectors)
         self._vectors = standardised(donor.item_vectors().detach().float().cpu())
-        super()._fit(split, **options)
+        super()._fit(split, checkpoint=checkpoint, exclude_seen=exclude_seen, **options)
 
     def build(self, counts: NDArray[np.integer]) -> E4SRecNet:
         return E4SRecNet(Backbone(self.config.backbone, seed=self.config.seed), counts, self._vectors, self.config)

@@ -21,19 +21,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import DataError
-from seqlore.evaluation import metrics, parse_metric
-from seqlore.evaluation.report import ACCURACY
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.tokens import Tokens
 from seqlore.lore.book import check_training
+from seqlore.models.ranked import RankedConfig, validate
 from seqlore.recommender import ScoringRecommender
-from seqlore.training import TrainConfig, outcome, train
+from seqlore.training import outcome, train
 from seqlore.training.batches import plan
 
 #: Padded positions in a batch when nothing is learned.
@@ -151,7 +150,7 @@ def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:
     return layer
 
 
-class FrozenConfig(TrainConfig):
+class FrozenConfig(RankedConfig):
     """Settings of every recommender on a frozen body."""
 
     backbone: BackboneConfig = Field(description="The language model.")
@@ -160,13 +159,6 @@ class FrozenConfig(TrainConfig):
     valid_cases: int | None = Field(
         default=None, ge=1, description="At most so many validation cases an epoch; None = all."
     )
-
-    @field_validator("monitor")
-    @classmethod
-    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
-        if parse_metric(monitor)[0] not in ACCURACY:
-            raise ValueError(f"a net is stopped by one of {', '.join(ACCURACY)}")
-        return monitor
 
 
 class FrozenNet(nn.Module):
@@ -240,7 +232,9 @@ class FrozenRecommender(ScoringRecommender):
         progress: Callable[[dict[str, Any]], None] | None = None,
         log: Path | None = None,
         checkpoint: Path | None = None,
+        exclude_seen: bool = True,
     ) -> None:
+        """``exclude_seen``: of the lists that validation judges."""
         config = self.config
         torch.manual_seed(config.seed)
         self.net = self.build(split.counts())
@@ -251,7 +245,7 @@ class FrozenRecommender(ScoringRecommender):
             self.net,
             self.batches(split),
             config,
-            validate=None if valid is None else lambda: self.validate(valid),
+            validate=None if valid is None else lambda: self.validate(valid, exclude_seen=exclude_seen),
             log=log,
             checkpoint=checkpoint,
             progress=progress,
@@ -263,11 +257,9 @@ class FrozenRecommender(ScoringRecommender):
             "backbone": self.net.body.identity,
         }
 
-    def validate(self, cases: Cases) -> dict[str, float]:
+    def validate(self, cases: Cases, *, exclude_seen: bool = True) -> dict[str, float]:
         """HR and NDCG at 10 and 20, and the monitored metric, on ``cases``, with the net as it stands."""
-        wanted = sorted({("hr", 10), ("ndcg", 10), ("hr", 20), ("ndcg", 20), parse_metric(self.config.monitor)})
-        position = metrics.positions(self.rank(cases.histories, max(k for _, k in wanted)).items, cases.targets)
-        return {f"{name}@{k}": float(ACCURACY[name](position, k).mean()) for name, k in wanted}
+        return validate(self, cases, self.config.monitor, exclude_seen=exclude_seen)
 
     def item_vectors(self) -> Tensor:
         """[catalog.size, k]: score = ⟨encode, item_vectors⟩."""

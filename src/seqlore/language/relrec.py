@@ -229,10 +229,10 @@ class ReLRec(FrozenRecommender):
         rows = tokenised(labels, kind, body, self.catalog, users, limit=limit, names=c.names, train=train)
         return [tuple(body.decode(each.tokens[each.words]) for each in wordings) for wordings in rows]
 
-    def validate(self, cases: Cases) -> dict[str, float]:
+    def validate(self, cases: Cases, *, exclude_seen: bool = True) -> dict[str, float]:
         self._validating = True
         try:
-            return super().validate(cases)
+            return super().validate(cases, exclude_seen=exclude_seen)
         finally:
             self._validating = False
 

@@ -31,10 +31,11 @@ from torch import Tensor
 from seqlore import ranking
 from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
-from seqlore.errors import ConfigError, DataError
+from seqlore.errors import ConfigError
 from seqlore.evaluation import parse_metric
-from seqlore.evaluation.report import ACCURACY
+from seqlore.evaluation.report import ACCURACY, Accuracy
 from seqlore.fitting import fit_with
+from seqlore.models.parts import adopt
 from seqlore.recommender import Recommender, ScoringRecommender, model_class
 
 #: Weights that are tried, beside 1 for the first part.
@@ -80,24 +81,13 @@ class BlendConfig(Config):
     """Length of the lists taken from models that do not score the catalogue, and of those that "reciprocal" reads."""
     tune_cases: int = Field(default=5000, ge=1)
     """Validation cases at most on which weights are chosen."""
-    monitor: str = Field(default=MONITOR, exclude_if=lambda monitor: monitor == MONITOR)
+    monitor: Accuracy = Field(default=MONITOR, exclude_if=lambda monitor: monitor == MONITOR)
     """The accuracy by which weights are chosen."""
 
     @property
     def random(self) -> bool:
         """One of the models is."""
         return any(model_class(part.model).Config.parse(part.settings, part.model).random for part in self.models)
-
-    @field_validator("monitor")
-    @classmethod
-    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
-        try:
-            kind, _ = parse_metric(monitor)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        if kind not in ACCURACY:
-            raise ValueError(f"weights are chosen by one of {', '.join(ACCURACY)}")
-        return monitor
 
     @field_validator("models")
     @classmethod
@@ -119,25 +109,18 @@ class Blend(ScoringRecommender):
 
         Args: weights: one a model; None: all count 1, until :meth:`tune` is called.
 
-        Raises: DataError: the models do not share a catalogue. ConfigError: not one weight a model, or one model only.
+        Raises: DataError: the models do not share catalogue and users. ConfigError: not one weight a
+            model, or one model only.
         """
         if weights is not None and len(weights) != len(models):
             raise ConfigError(f"Blend: {len(weights)} weights for {len(models)} models; give one a model")
-        for other in models[1:]:
-            if other.catalog.hash != models[0].catalog.hash:
-                raise DataError(
-                    f"Blend: {models[0].name} and {other.name} know different items; fit both on the same dataset"
-                )
         parts = [
             {"model": m.name, "settings": m.config.model_dump(mode="json"), "weight": None if weights is None else w}
             for m, w in zip(models, weights or [1.0] * len(models), strict=True)
         ]
         blend = cls(models=parts, **settings)
         blend._models = list(models)
-        blend._catalog = models[0].catalog
-        blend.users = next((m.users for m in models if m.users is not None), None)
-        # The blend knows what its best informed part knows, and is refused as a judge of that.
-        blend.about = dict(max((m.about for m in models), key=lambda about: _INFORMED.index(_fitted_on(about))))
+        adopt(blend, models)
         blend._weigh([1.0 if w is None else w for w in weights or [None] * len(models)])
         return blend
 
@@ -293,14 +276,6 @@ class Blend(ScoringRecommender):
 
 def _child(i: int) -> str:
     return f"part-{i:02d}"
-
-
-#: What a fit may have seen, from least to most.
-_INFORMED = ("train", "train+valid", "everything")
-
-
-def _fitted_on(about: dict[str, Any]) -> str:
-    return about.get("split", {}).get("fitted_on", "train")
 
 
 def _slices(scores: Scores) -> Iterator[slice]:

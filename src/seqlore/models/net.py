@@ -18,15 +18,13 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
-from seqlore.errors import ConfigError
-from seqlore.evaluation import metrics, parse_metric
-from seqlore.evaluation.report import ACCURACY
 from seqlore.models.items import item_table, text_start
+from seqlore.models.ranked import RankedConfig, validate
 from seqlore.recommender import ScoringRecommender
 from seqlore.text.source import TextInit
 from seqlore.training import TrainConfig, outcome, train
@@ -38,21 +36,6 @@ LARGE_CATALOG = 100_000
 
 #: Padded positions in a batch when nothing is learned.
 READ_TOKENS = 16_384
-
-
-class RankedConfig(TrainConfig):
-    """Settings of the loop for what is stopped by an accuracy of its lists."""
-
-    @field_validator("monitor")
-    @classmethod
-    def _monitor_is_an_accuracy(cls, monitor: str) -> str:
-        try:
-            kind, _ = parse_metric(monitor)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        if kind not in ACCURACY:
-            raise ValueError(f"a net is stopped by one of {', '.join(ACCURACY)}")
-        return monitor
 
 
 class NetConfig(RankedConfig):
@@ -297,12 +280,7 @@ class NetRecommender(ScoringRecommender):
 
     def validate(self, cases: Cases, *, exclude_seen: bool = True) -> dict[str, float]:
         """HR and NDCG at 10 and 20, and the monitored metric, on ``cases``, with the net as it stands."""
-        kind, cut = parse_metric(self.config.monitor)
-        wanted = sorted({("hr", 10), ("ndcg", 10), ("hr", 20), ("ndcg", 20), (kind, cut)})
-        longest = max(k for _, k in wanted)
-        lists = self.rank(cases.histories, longest, exclude_seen=exclude_seen)
-        position = metrics.positions(lists.items, cases.targets)
-        return {f"{name}@{k}": float(ACCURACY[name](position, k).mean()) for name, k in wanted}
+        return validate(self, cases, self.config.monitor, exclude_seen=exclude_seen)
 
     def _encode(self, histories: Sequences, step: Callable[..., Tensor], width: int) -> Tensor:
         """``step(items, lengths)`` over batches of like length; a history without known items gives a zero row.

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
-from seqlore.evaluation import metrics, parse_metric
+from seqlore.evaluation import metrics
 from seqlore.evaluation.candidates import SampledCases
-from seqlore.evaluation.report import ACCURACY
+from seqlore.evaluation.report import accuracies
 from seqlore.models.items import ItemTable
-from seqlore.models.net import RankedConfig
+from seqlore.models.ranked import RankedConfig
 from seqlore.ranking import Lists
 from seqlore.rerank.augment import Augmentation, AugmentationSettings, Host, augmentation_class
 from seqlore.rerank.base import items_of
@@ -34,6 +34,9 @@ from seqlore.training import outcome, train
 
 #: Lists that are scored together when nothing is learned.
 READ_LISTS = 64
+
+#: What validation tells beside the monitored accuracy.
+TOLD = tuple(f"{kind}@{cut}" for kind in ("map", "ndcg") for cut in (1, 5, 10, 20))
 
 
 class RankerConfig(RankedConfig):
@@ -215,11 +218,8 @@ class NetReranker(Reranker):
     def validate(self, cases: SampledCases) -> dict[str, float]:
         """NDCG and MAP at 1, 5, 10 and 20, and the monitored metric, over the lists of ``cases``."""
         assert cases.candidates is not None
-        wanted = {(kind, cut) for kind in ("ndcg", "map") for cut in (1, 5, 10, 20)} | {
-            parse_metric(self.config.monitor)
-        }
         position = metrics.positions(self.rerank(cases.histories, cases.candidates).items, cases.targets)
-        return {f"{kind}@{cut}": float(ACCURACY[kind](position, cut).mean()) for kind, cut in sorted(wanted)}
+        return accuracies(position, sorted({*TOLD, self.config.monitor}))
 
     def rank(
         self,

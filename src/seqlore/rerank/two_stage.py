@@ -13,15 +13,12 @@ from torch import Tensor
 
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
-from seqlore.errors import DataError
 from seqlore.evaluation.candidates import shuffled
+from seqlore.models.parts import adopt
 from seqlore.ranking import Lists
 from seqlore.recommender import Model, Recommender, model_class
 from seqlore.rerank.candidates import Retrieved, Uniform
 from seqlore.rerank.reranker import Reranker, distinct, reranker_class, without_seen
-
-#: What a fit may have seen, from least to most.
-INFORMED = ("train", "train+valid", "everything")
 
 
 class Stage(Config):
@@ -81,24 +78,15 @@ class TwoStage(Recommender):
     def of(cls, retriever: Recommender, reranker: Reranker, **settings: Any) -> Self:
         """Two fitted models, which are not copied. ``settings``: depth, seed.
 
-        Raises: DataError: they do not share a catalogue.
+        Raises: DataError: they do not share catalogue and users.
         """
-        if retriever.catalog.hash != reranker.catalog.hash:
-            raise DataError(
-                f"TwoStage: {retriever.name} and {reranker.name} know different items; fit both on the same dataset"
-            )
         stages = {
             key: {"model": model.name, "settings": model.config.model_dump(mode="json")}
             for key, model in (("retriever", retriever), ("reranker", reranker))
         }
         model = cls(**stages, **settings)
         model._retriever, model._reranker = retriever, reranker
-        model._catalog, model.users = retriever.catalog, reranker.users or retriever.users
-        # It knows what its better informed stage knows, and is refused as a judge of that.
-        told = (each.about for each in (retriever, reranker))
-        model.about = dict(
-            max(told, key=lambda about: INFORMED.index(about.get("split", {}).get("fitted_on", "train")))
-        )
+        adopt(model, (retriever, reranker))
         return model
 
     @property

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from seqlore.config import Config
-from seqlore.errors import ConfigError
-from seqlore.evaluation import parse_metric
-from seqlore.evaluation.report import ACCURACY
+from seqlore.evaluation.report import Accuracy
 
 
 class Search(Config):
     """How a search goes, and when it ends. What decides which trials there are is marked; a study keeps it."""
 
-    metric: str = Field(default="ndcg@20", description="Maximised: its mean over the validation folds. Kept.")
+    metric: Accuracy = Field(default="ndcg@20", description="Maximised: its mean over the validation folds. Kept.")
     seed: int = Field(
         default=0, ge=0, description="Of the choice of settings; the models have a seed of their own. Kept."
     )
@@ -27,14 +25,3 @@ class Search(Config):
     patience: int = Field(default=100, ge=1, description="Trials without a better one after which the search ends.")
     hours: float | None = Field(default=None, gt=0, description="No trial begins later than so long after the call.")
     workers: int = Field(default=1, ge=1, description="Processes that work on the study.")
-
-    @field_validator("metric")
-    @classmethod
-    def _metric_is_an_accuracy(cls, metric: str) -> str:
-        try:
-            kind, _ = parse_metric(metric)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        if kind not in ACCURACY:
-            raise ValueError(f"a search maximises one of {', '.join(ACCURACY)}, at a cut-off: ndcg@20")
-        return metric

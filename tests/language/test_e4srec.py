@@ -139,7 +139,8 @@ def test_the_adapter_is_the_default_and_a_donor_needs_vectors(tiny_backbone: Pat
 
 def test_a_donor_is_taken_up_from_its_own_checkpoint(settings: dict, split: Split, tmp_path: Path):
     first = E4SRec(**settings).fit(split, checkpoint=tmp_path)
-    assert (tmp_path / "donor" / "state.json").is_file() and (tmp_path / "state.json").is_file()
+    assert (tmp_path / "donor" / "state.json").is_file()
+    assert (tmp_path / "state.json").is_file()
     again: list[dict] = []
     second = E4SRec(**settings).fit(split, checkpoint=tmp_path, progress=lambda row: again.append(row))
     assert not again, "neither the donor nor the body is trained a second time"

@@ -18,9 +18,9 @@ from backbones import make_backbone
 from seqlore.data import Catalog, Sequences, Split, Vocabulary, leave_one_out, temporal_sessions
 from seqlore.errors import ConfigError, DataError
 from seqlore.language.backbone import Backbone, BackboneConfig
-from seqlore.language.frozen import IdTable, ProjectionConfig
 from seqlore.language.label_rows import Prompts, averaging_weights, label_rows
 from seqlore.language.labels import LabelSet
+from seqlore.language.projection import IdTable, ProjectionConfig
 from seqlore.language.relrec import ReLRec, permuted_users
 from seqlore.language.tokens import Tokens
 from seqlore.lore.book import COLUMNS, Lore, training_part

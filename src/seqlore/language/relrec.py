@@ -27,7 +27,7 @@ from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import ConfigError, DataError
 from seqlore.language.backbone import Backbone
-from seqlore.language.frozen import FrozenNet, FrozenRecommender, IdTable
+from seqlore.language.frozen import FrozenNet, FrozenRecommender
 from seqlore.language.label_rows import (
     LabelRows,
     Prompts,
@@ -37,6 +37,7 @@ from seqlore.language.label_rows import (
     tokenised,
 )
 from seqlore.language.labels import KINDS, Kind, LabelSet
+from seqlore.language.projection import IdTable
 from seqlore.language.relrec_settings import UNTRAINED, ReLRecConfig
 from seqlore.language.tokens import Tokens, padded
 from seqlore.models.layers import Dropout

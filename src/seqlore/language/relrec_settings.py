@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from seqlore.language.frozen import FrozenConfig, ProjectionConfig
+from seqlore.language.frozen import FrozenConfig
 from seqlore.language.label_rows import check_prompts
 from seqlore.language.labels import Kind, LabelSource
+from seqlore.language.projection import ProjectionConfig
 
 ITEM_PROMPTS = (
     "Here is what is known about {id}.",

@@ -45,9 +45,10 @@ def test_a_final_fit_takes_the_held_out_users_in():
     split = user_ratio(make_dataset(WALKS), parts=(6, 2, 2))
     both = split.with_validation()
     assert set(both.train.users) == set(split.train.users) | set(split.valid.histories.users)
-    longest = {int(u): len(h) + 1 for u, h in zip(split.valid.histories.users, split.valid.histories, strict=True)}
     for user, row in zip(both.train.users, both.train, strict=True):
-        assert len(row) == longest.get(int(user), len(row))
+        assert len(row) == len(WALKS[split.users.external(user)]), "what stands behind the last target too"
+    every = split.with_everything()
+    assert len(every.train.items) == sum(map(len, WALKS.values()))
 
 
 @settings(max_examples=50, deadline=None)

@@ -60,8 +60,18 @@ class Split:
         return self.train.counts(self.catalog.size)
 
     def with_validation(self) -> Split:
-        """The same split with the validation events in ``train`` and no validation cases: for a final fit."""
-        return self if self.valid is None else self._absorb(self.valid.joined(), "train+valid", test=self.test)
+        """The same split with the validation events in ``train`` and no validation cases: for a final fit.
+
+        Users whom only validation asks about are then trained on with all their events, also those behind their targets.
+        """
+        if self.valid is None:
+            return self
+        told = self.valid.joined()
+        if self.whole is not None:
+            judged = () if self.test is None else self.test.histories.users
+            ours = np.isin(self.whole.users, told.users[told.users > 0]) & ~np.isin(self.whole.users, judged)
+            told = Sequences.concat([told, self.whole.take(np.flatnonzero(ours))])
+        return self._absorb(told, "train+valid", test=self.test)
 
     def with_everything(self) -> Split:
         """All events in ``train``, those too that no case asks about: for the model that goes into production.

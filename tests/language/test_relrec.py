@@ -25,6 +25,7 @@ from seqlore.language.relrec import ReLRec, permuted_users
 from seqlore.language.tokens import Tokens
 from seqlore.lore.book import COLUMNS, Lore, training_part
 from seqlore.training import TrainConfig, train
+from seqlore.training.objectives import draw_items
 from toys import make_dataset
 
 QUICK = {"epochs": 2, "batch_size": 4, "warmup_steps": 0, "learning_rate": 0.01, "label_tokens": 16, "patience": 9}
@@ -196,6 +197,24 @@ def test_the_loss_by_hand(fitted: ReLRec):
     with torch.no_grad():
         loss = net(batch).item()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_drawn_items_stand_for_the_catalogue(split: Split, settings: dict):
+    model = ReLRec(**{**settings, "negatives": 5}).fit(split)
+    net, (sequences, weights, *_) = model.net.eval(), next(iter(model.batches(split)(1, (0, 1))))
+    torch.manual_seed(3)
+    drawn = draw_items(net.cumulative, 5)
+    with torch.no_grad():
+        hidden, targets, each = net._read(sequences, weights, net.items())
+        targets = targets - net.tokens.words
+        logits = hidden @ net.items()[drawn].T - net.log_q[drawn] - np.log(5)
+        logits = logits.masked_fill(targets[:, None] == drawn, -torch.inf)
+        own = (hidden * net.items()[targets]).sum(1, keepdim=True)
+        expected = -(torch.cat([own, logits], 1).log_softmax(1)[:, 0] @ each)
+        torch.manual_seed(3)
+        empty = torch.zeros(0, 0)
+        torch.testing.assert_close(net((sequences, weights, empty.long(), empty)), expected)
+    assert "negatives" not in ReLRec(**settings).config.model_dump(), "fits without it keep their digest"
 
 
 def test_a_batch_joins_users_their_labels_and_random_items(fitted: ReLRec, split: Split):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from seqlore.training import objectives
-from seqlore.training.objectives import binary, full_softmax, gbce_beta, sampled_softmax
+from seqlore.training.objectives import binary, draw_items, draw_weights, full_softmax, gbce_beta, sampled_softmax
 
 
 def world(m: int = 7, n: int = 11, d: int = 5) -> tuple[torch.Tensor, ...]:
@@ -19,6 +20,38 @@ def world(m: int = 7, n: int = 11, d: int = 5) -> tuple[torch.Tensor, ...]:
     bias = torch.randn(n + 1, generator=g, dtype=torch.float64).requires_grad_()
     targets = torch.randint(1, n + 1, (m,), generator=g)
     return hidden, table, bias, targets
+
+
+@pytest.mark.parametrize("draws", [None, 6])
+def test_weights_make_a_sum_of_weighted_terms(draws, monkeypatch):
+    monkeypatch.setattr(objectives, "CPU_BLOCK", 11 * 16)  # several blocks, the last one short
+    hidden, table, _, targets = (x.float() if x.is_floating_point() else x for x in world(m=37))
+    hidden, table = hidden.detach().requires_grad_(), table.detach().requires_grad_()
+    weights = torch.rand(37, generator=torch.Generator().manual_seed(0))
+    log_q, cumulative = draw_weights(np.arange(12), 0.5)
+    sampled = draw_items(cumulative, draws or 1)
+
+    def loss(rows, w=None):
+        h, t = hidden[rows], targets[rows]
+        if draws is None:
+            return full_softmax(h, t, table, weights=w)
+        return sampled_softmax(h, table[t], t, table[sampled], sampled, log_q, weights=w)
+
+    ours = loss(slice(None), weights)
+    one_by_one = sum(w * loss(slice(i, i + 1)) for i, w in enumerate(weights))
+    torch.testing.assert_close(ours, one_by_one)
+    grads = [torch.autograd.grad(each, [hidden, table]) for each in (2 * ours, 2 * one_by_one)]
+    for mine, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_items_are_drawn_by_a_power_of_their_count():
+    counts = np.array([1000, 0, 3, 8])  # padding, whatever stands there, is never drawn
+    log_q, cumulative = draw_weights(counts, 0.5)
+    assert log_q[1:].exp().tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+    torch.manual_seed(0)
+    share = draw_items(cumulative, 60_000).bincount(minlength=4) / 60_000
+    assert share.tolist() == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6], abs=0.01)
 
 
 @pytest.mark.parametrize("with_bias", [True, False])

@@ -62,7 +62,7 @@ class Split:
     def with_validation(self) -> Split:
         """The same split with the validation events in ``train`` and no validation cases: for a final fit.
 
-        Users whom only validation asks about are then trained on with all their events, also those behind their targets.
+        Users whom only validation asks about are then trained on with all their events, those behind their targets too.
         """
         if self.valid is None:
             return self

@@ -42,6 +42,7 @@ from seqlore.language.relrec_settings import UNTRAINED, ReLRecConfig
 from seqlore.language.tokens import Tokens, padded
 from seqlore.models.layers import Dropout
 from seqlore.training.batches import windows
+from seqlore.training.objectives import draw_items, draw_weights, full_softmax, sampled_softmax
 
 
 class ReLRecNet(FrozenNet):
@@ -51,6 +52,8 @@ class ReLRecNet(FrozenNet):
     """
 
     trained: Tensor
+    log_q: Tensor
+    cumulative: Tensor
 
     def __init__(self, body: Backbone, counts: NDArray[np.integer], users: int, config: ReLRecConfig) -> None:
         """Args: counts: int [size], of items in training. users: rows of the user table, the stranger's included."""
@@ -60,7 +63,10 @@ class ReLRecNet(FrozenNet):
         self.items = IdTable(len(counts), body.width, config.projection, mean, spread)
         self.users = IdTable(users, body.width, config.projection, mean, spread) if config.users != "none" else None
         self.register_buffer("trained", torch.zeros(users, dtype=torch.bool))
-        self.scale = body.item_scale()
+        self.scale, self.negatives = body.item_scale(), config.negatives
+        log_q, cumulative = draw_weights(counts, 0.5)
+        self.register_buffer("log_q", log_q, persistent=False)
+        self.register_buffer("cumulative", cumulative, persistent=False)
         self.dropout = Dropout(config.dropout)
         self.begin = body.begin if config.begin else []
         body.check_length(len(self.begin) + 1 + config.max_length, "max_length")
@@ -90,22 +96,32 @@ class ReLRecNet(FrozenNet):
         """(sequences, their weights, labels, theirs), each [R, L] → loss; the weight at t is that of token t + 1."""
         sequences, sequence_weights, labels, label_weights = batch
         self.body.place(sequences.device)
-        vectors = self.items()
-        loss = self._weighted(sequences, sequence_weights, vectors, self._item_losses)
-        return loss + self._weighted(labels, label_weights, vectors, self._word_losses) if labels.numel() else loss
+        drawn = None if self.negatives is None else draw_items(self.cumulative, self.negatives)
+        vectors = self.items() if drawn is None else self._rows_of(drawn, sequences, labels)
+        hidden, targets, weights = self._read(sequences, sequence_weights, vectors)
+        hidden, targets = self.scale * hidden, targets - self.tokens.words
+        if drawn is None:
+            loss = full_softmax(hidden, targets, vectors, weights=weights)
+        else:
+            own, others = vectors[targets], vectors[drawn]
+            loss = sampled_softmax(hidden, own, targets, others, drawn, self.log_q, weights=weights)
+        if labels.numel():
+            hidden, targets, weights = self._read(labels, label_weights, vectors)
+            loss = loss + F.cross_entropy(self.body.word_logits(hidden), targets, reduction="none") @ weights
+        return loss
 
-    def _weighted(
-        self, tokens: Tensor, weights: Tensor, vectors: Tensor, losses: Callable[[Tensor, Tensor, Tensor], Tensor]
-    ) -> Tensor:
+    def _read(self, tokens: Tensor, weights: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(state [M, d], token that follows [M], its weight [M]) where a loss reads them, and nowhere else."""
         read = weights[:, :-1] > 0
-        hidden = self.body.hidden(self.embed(tokens[:, :-1], vectors))[read]  # logits only where a loss reads them
-        return losses(hidden, tokens[:, 1:][read], vectors) @ weights[:, :-1][read]
+        hidden = self.body.hidden(self.embed(tokens[:, :-1], vectors))[read]
+        return hidden, tokens[:, 1:][read], weights[:, :-1][read]
 
-    def _item_losses(self, hidden: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
-        return F.cross_entropy(self.scale * hidden @ vectors[1:].T, targets - self.tokens.words - 1, reduction="none")
-
-    def _word_losses(self, hidden: Tensor, targets: Tensor, _: Tensor) -> Tensor:
-        return F.cross_entropy(self.body.word_logits(hidden), targets, reduction="none")
+    def _rows_of(self, drawn: Tensor, *tokens: Tensor) -> Tensor:
+        """Item vectors [size, d] of which only those of ``drawn`` and in ``tokens`` are computed; the others are 0."""
+        told = torch.cat([each.flatten() for each in tokens]) - self.tokens.words
+        needed = torch.cat([drawn, told[(told > 0) & (told < len(self.log_q))]]).unique()
+        rows = self.items(needed)
+        return rows.new_zeros(len(self.log_q), rows.shape[1]).index_copy(0, needed, rows)
 
     def states(self, items: Tensor, lengths: Tensor, users: Tensor, vectors: Tensor, prefix: Any) -> Tensor:
         front = [] if self.users is None else [(users + self.tokens.first_user)[:, None]]

@@ -51,6 +51,13 @@ class ReLRecConfig(FrozenConfig):
         default=True, description="The body's begin-of-text token stands before each row, where it has one."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the id vectors that go into the body.")
+    negatives: int | None = Field(
+        default=None,
+        ge=1,
+        exclude_if=lambda negatives: negatives is None,
+        description="Items drawn in each batch that stand for the catalogue in the softmax (sampled softmax with logQ "
+        "correction, by the root of counts); None = the whole catalogue, as published.",
+    )
     label_tokens: int | None = Field(
         default=None,
         ge=2,

@@ -29,7 +29,7 @@ from seqlore.recommender import ScoringRecommender
 from seqlore.text.source import TextInit
 from seqlore.training import TrainConfig, outcome, train
 from seqlore.training.batches import padded_batches, shuffle_ties, windows
-from seqlore.training.objectives import binary, full_softmax, gbce_beta, sampled_softmax
+from seqlore.training.objectives import binary, draw_items, draw_weights, full_softmax, gbce_beta, sampled_softmax
 
 #: Catalogues above this size take sampled softmax with row-sparse updates unless told otherwise.
 LARGE_CATALOG = 100_000
@@ -115,13 +115,10 @@ class SequenceNet(nn.Module):
             row_sparse=self.row_sparse,
         )
         self.bias = nn.Parameter(torch.zeros(len(counts))) if config.output_bias else None
-        weights = (counts.astype(np.float64) + 1) ** config.negative_power
-        weights[0] = 0
+        log_q, cumulative = draw_weights(counts, config.negative_power)
         self.register_buffer("counts", torch.as_tensor(counts, dtype=torch.float32))
-        self.register_buffer(
-            "log_q", torch.as_tensor(np.log(np.maximum(weights / weights.sum(), 1e-30)), dtype=torch.float32)
-        )
-        self.register_buffer("cumulative", torch.as_tensor(np.cumsum(weights) / weights.sum()), persistent=False)
+        self.register_buffer("log_q", log_q)
+        self.register_buffer("cumulative", cumulative, persistent=False)
 
     @abstractmethod
     def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
@@ -146,8 +143,7 @@ class SequenceNet(nn.Module):
         if self.loss_name == "full":
             return full_softmax(hidden, targets, self.table(), bias)
         if self.loss_name == "sampled":
-            draws = torch.rand(c.negatives, dtype=torch.float64, device=hidden.device)
-            sampled = torch.searchsorted(self.cumulative, draws, right=True).clamp_max(len(self.log_q) - 1)
+            sampled = draw_items(self.cumulative, c.negatives)
             own, others = self.vectors(targets), self.vectors(sampled)
             return sampled_softmax(hidden, own, targets, others, sampled, self.log_q, bias)
         n = len(self.log_q)

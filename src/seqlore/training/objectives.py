@@ -16,8 +16,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 #: Logits in one block. One to three million ran fastest on CPU; on a GPU larger blocks fill the device.
@@ -25,17 +27,20 @@ CPU_BLOCK, GPU_BLOCK = 2 << 20, 1 << 28
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Mean of −log softmax(h·Wᵀ + b)[target], with both gradients made while a block of logits is in the cache."""
+    """Mean, or weighted sum, of −log softmax(h·Wᵀ + b)[target], with both gradients made while a block of logits is in
+    the cache."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor | None
+    ) -> Tensor:
         m, n = len(hidden), len(table)
         rows = max(16, min(m, (CPU_BLOCK if hidden.device.type == "cpu" else GPU_BLOCK) // n))
         # Under autocast the products run in its type; the sums over blocks stay in that of the parameters.
         kind, dtype = hidden.device.type, hidden.dtype
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
-        states, weights = hidden.to(dtype), table.to(dtype)
+        states, vectors = hidden.to(dtype), table.to(dtype)
         grad_hidden = torch.empty_like(hidden)
         grad_table = torch.zeros_like(table)
         grad_bias = None if bias is None else torch.zeros_like(bias)
@@ -48,39 +53,68 @@ class _LinearCrossEntropy(torch.autograd.Function):
             h, target = states[start : start + rows], targets[start : start + rows, None]
             logits, share = logits_buffer[: len(h)], share_buffer[: len(h)]
             if bias is None:
-                torch.mm(h, weights.T, out=logits)
+                torch.mm(h, vectors.T, out=logits)
             else:
-                torch.addmm(bias.to(dtype), h, weights.T, out=logits)
+                torch.addmm(bias.to(dtype), h, vectors.T, out=logits)
             torch.softmax(logits, 1, out=share)
             own = share.gather(1, target)
-            loss -= own.float().clamp_min(1e-38).log().sum()
+            loss -= _total(own, weights, start)
             share.scatter_(1, target, own - 1)  # softmax − one-hot: the gradient by the logits
+            if weights is not None:
+                share *= weights[start : start + rows, None]
             if dtype == grad_table.dtype:
-                torch.mm(share, weights, out=grad_hidden[start : start + rows])
+                torch.mm(share, vectors, out=grad_hidden[start : start + rows])
                 grad_table.addmm_(share.T, h)
             else:
-                grad_hidden[start : start + rows] = torch.mm(share, weights)
+                grad_hidden[start : start + rows] = torch.mm(share, vectors)
                 grad_table += torch.mm(share.T, h)
             if grad_bias is not None:
                 grad_bias += torch.mm(ones[:, : len(h)], share)[0]
         ctx.save_for_backward(grad_hidden, grad_table, grad_bias)
-        ctx.count = m
-        return loss / m
+        ctx.count = m if weights is None else 1
+        return loss / ctx.count
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_table, grad_bias = ctx.saved_tensors
         scale = grads[0] / ctx.count
-        return grad_hidden * scale, grad_table * scale, None if grad_bias is None else grad_bias * scale, None
+        hidden, table, bias = (g if g is None else g * scale for g in ctx.saved_tensors)
+        return hidden, table, bias, None, None
 
 
-def full_softmax(hidden: Tensor, targets: Tensor, table: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the whole catalogue.
+def _total(probabilities: Tensor, weights: Tensor | None, start: int) -> Tensor:
+    """Σ w·log p over a block of rows, [B, 1], that begins at ``start``; all w = 1 where there are none."""
+    logs = probabilities[:, 0].float().clamp_min(1e-38).log()
+    return logs.sum() if weights is None else logs @ weights[start : start + len(logs)].float()
+
+
+def full_softmax(
+    hidden: Tensor, targets: Tensor, table: Tensor, bias: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy over the whole catalogue: its mean, or with ``weights`` its sum, each term so weighted.
 
     Args:
-        hidden: [M, d]. targets: [M], item indices from 1. table: [N + 1, d]. bias: [N + 1] or None.
+        hidden: [M, d]. targets: [M], item indices from 1. table: [N + 1, d]. bias: [N + 1] or None. weights: [M], to
+            which no gradient goes, or None.
     """
-    return _LinearCrossEntropy.apply(hidden, table[1:], None if bias is None else bias[1:], targets - 1)
+    return _LinearCrossEntropy.apply(hidden, table[1:], None if bias is None else bias[1:], targets - 1, weights)
+
+
+def draw_weights(counts: NDArray[np.integer], power: float) -> tuple[Tensor, Tensor]:
+    """(log q, Σ q up to each item), [N + 1] each, in fp32 and fp64, of draws by (count + 1)^``power``.
+
+    Args: counts: [N + 1], of items in training; what stands at 0, padding, is never drawn.
+    """
+    weights = (counts.astype(np.float64) + 1) ** power
+    weights[0] = 0
+    q = weights / weights.sum()
+    log_q = torch.as_tensor(np.log(np.maximum(q, 1e-30)), dtype=torch.float32)
+    return log_q, torch.as_tensor(np.cumsum(weights) / weights.sum())
+
+
+def draw_items(cumulative: Tensor, n: int) -> Tensor:
+    """int64 [n], with replacement, where ``cumulative`` is; by torch's random stream."""
+    draws = torch.rand(n, dtype=torch.float64, device=cumulative.device)
+    return torch.searchsorted(cumulative, draws, right=True).clamp_max(len(cumulative) - 1)
 
 
 def sampled_softmax(
@@ -91,22 +125,23 @@ def sampled_softmax(
     sampled: Tensor,
     log_q: Tensor,
     bias: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross-entropy in which S draws, shared by the batch, stand for the rest of the catalogue.
+    """Cross-entropy in which S draws, shared by the batch, stand for the rest of the catalogue; mean, or weighted sum.
 
     Σ_{j ≠ t} exp(s_j) is estimated by Σ exp(s_j) / (S·q_j) over the draws j ≠ t, without bias. The target itself is in
     the sum with certainty and takes no correction; correcting it like a draw, as is often done, favours rare targets.
 
     Args:
         hidden: [M, d]. positive: [M, d], vectors of ``targets`` [M]. negative: [S, d], vectors of ``sampled`` [S],
-            drawn with replacement from q. log_q: [N + 1], log q of each item. bias: [N + 1] or None.
+            drawn with replacement from q. log_q: [N + 1], log q of each item. bias: [N + 1] or None. weights: as of
+            :func:`full_softmax`.
     """
     offset = -log_q[sampled] - math.log(len(sampled))
-    if bias is None:
-        return _SampledCrossEntropy.apply(hidden, positive, None, targets, negative, offset, sampled)
-    return _SampledCrossEntropy.apply(
-        hidden, positive, bias[targets], targets, negative, offset + bias[sampled], sampled
-    )
+    own_bias = None if bias is None else bias[targets]
+    if bias is not None:
+        offset = offset + bias[sampled]
+    return _SampledCrossEntropy.apply(hidden, positive, own_bias, targets, negative, offset, sampled, weights)
 
 
 def _hits(targets: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,7 +156,8 @@ def _hits(targets: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _SampledCrossEntropy(torch.autograd.Function):
-    """Mean of −log softmax over the own class, in the last column, and S draws; gradients made as above."""
+    """Mean, or weighted sum, of −log softmax over the own class, in the last column, and S draws; gradients made as
+    above."""
 
     @staticmethod
     def forward(
@@ -133,6 +169,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
         negative: Tensor,
         offset: Tensor,
         sampled: Tensor,
+        weights: Tensor | None,
     ) -> Tensor:
         m, s = len(hidden), len(sampled)
         rows = max(16, min(m, (CPU_BLOCK if hidden.device.type == "cpu" else GPU_BLOCK) // (s + 1)))
@@ -159,8 +196,10 @@ class _SampledCrossEntropy(torch.autograd.Function):
             logits[hit_rows[here] - start, hit_columns[here]] = -torch.inf
             torch.softmax(logits, 1, out=share)
             drawn, target = share[:, :s], share[:, s:]
-            loss -= target.float().clamp_min(1e-38).log().sum()
+            loss -= _total(target, weights, start)
             target -= 1  # softmax − one-hot, as above
+            if weights is not None:
+                share *= weights[part, None]
             grad_hidden[part] = torch.mm(drawn, others).addcmul_(target, p)
             grad_own[part] = target * h
             grad_others += torch.mm(drawn.T, h)
@@ -168,14 +207,14 @@ class _SampledCrossEntropy(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias[part] = target[:, 0]
         ctx.save_for_backward(grad_hidden, grad_own, grad_bias, grad_others, grad_offset)
-        ctx.count = m
-        return loss / m
+        ctx.count = m if weights is None else 1
+        return loss / ctx.count
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0] / ctx.count
         hidden, own, bias, others, offset = (g if g is None else g * scale for g in ctx.saved_tensors)
-        return hidden, own, bias, None, others, offset, None
+        return hidden, own, bias, None, others, offset, None, None
 
 
 def binary(

@@ -55,7 +55,7 @@ class P5Config(TrainConfig):
     batch_tokens: int = Field(default=8192, ge=16, description="Padded tokens of a step.")
     beams: int = Field(default=20, ge=1, description="Of a search (paper: 20).")
     answer_tokens: int = Field(default=60, ge=1, description="Most tokens of a text that is written.")
-    valid_cases: int = Field(default=200, ge=1, description="At most so many validation pairs of each family, drawn.")
+    valid_cases: int = Field(default=2000, ge=1, description="At most so many validation pairs of each family, drawn.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW (paper: 1e-3).")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm (paper: 1).")
     epochs: int = Field(default=10, ge=1, description="Most epochs (paper: 10).")

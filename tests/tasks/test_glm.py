@@ -116,7 +116,7 @@ def tuned_on(tasks: TaskSplit, monkeypatch: pytest.MonkeyPatch, **changes) -> li
         return []
 
     monkeypatch.setattr("seqlore.tasks.glm.train", read)
-    mixture = MixtureConfig(ratios=changes.pop("ratios", {"sequential": 4.0}), lists=0.0)
+    mixture = MixtureConfig(ratios={"sequential": 4.0}, lists=0.0)
     material = Material(tasks, MaterialConfig(max_items=6))
     writer = TaskGLM(settings(mixture=mixture, **changes)).fit(material)._writer
     levels = {writer.marks.of_level(level): level for level in LEVELS}
@@ -152,14 +152,6 @@ def test_masked_histories_are_mixed_into_the_tuning(tasks: TaskSplit, monkeypatc
     assert all("," not in text for _, text in short if text in told)
     anyhow = tuned_on(tasks, monkeypatch, masked=0.5, masks={"chronological": False, "levels": (1, 0, 0)})
     assert sum(text in told for _, text in anyhow) < len(plain), "out of order"
-
-
-def test_stars_in_histories_are_learned_too_where_that_is_asked_for(tasks: TaskSplit, monkeypatch: pytest.MonkeyPatch):
-    plain = tuned_on(tasks, monkeypatch, masked=0.0, ratios={"rating": 1})
-    assert all(len(marks) == 1 for marks, _ in plain)
-    several = tuned_on(tasks, monkeypatch, masked=0.0, ratios={"rating": 1}, masked_stars=0.5)
-    assert {len(marks) for marks, _ in several} == {1, 2, 3, 4}
-    assert sorted(text for _, text in several) == sorted(text for _, text in plain), "the stars are the true ones"
 
 
 def test_the_sample_of_cases_is_the_same_each_time(material: Material):

@@ -43,25 +43,6 @@ def test_questions_and_answers_of_each_family(material: Material):
     assert answer == "summary of u0 and i5"
 
 
-def test_stars_of_a_history_may_be_asked_for_too(material: Material):
-    pairs, prompt = material.pairs("rating", "test"), load_prompts("rating").prompts[0]
-    naming = Titles.of(material.tasks.split)
-
-    def written(share: float) -> list[tuple]:
-        examples = write(material, naming, "rating", pairs, [prompt] * len(pairs), seed=1, masked_stars=share)
-        return [e.text for e in examples]
-
-    told, masked = written(0.0), written(0.5)
-    blanks = [[p for p in text[:-1] if isinstance(p, Blank)] for text in masked]
-    assert {len(each) for each in blanks} >= {0, 1, 2, 3}, "drawn one by one"
-    assert not any(isinstance(p, Blank) for text in told for p in text[:-1])
-    filled = ["".join(f" {as_text(p.hidden)}" if isinstance(p, Blank) else as_text((p,)) for p in t) for t in masked]
-    assert filled == [
-        "".join(f" {as_text(p.hidden)}" if isinstance(p, Blank) else as_text((p,)) for p in t) for t in told
-    ]
-    assert [t[-1] for t in masked] == [t[-1] for t in told]
-
-
 def test_a_list_of_candidates_holds_the_answer_once_and_nothing_that_was_seen(material: Material):
     places = Counter()
     for question, answer in asked(material, "direct", "direct-candidates-1", seed=3):

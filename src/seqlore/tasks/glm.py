@@ -75,14 +75,6 @@ class TaskGLMConfig(TrainConfig):
     masked: float = Field(
         default=0.2, ge=0, lt=1, description="Share of texts that are masked histories; 0 = questions alone."
     )
-    masked_stars: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        exclude_if=lambda share: share == 0,
-        description="Share of the stars told in the histories of the rating family that are blanks too when it is "
-        "learned, so that one text teaches several ratings.",
-    )
     masks: MaskConfig = Field(default_factory=MaskConfig, description="What of a history is blanked.")
     windows: WindowConfig = Field(
         default_factory=WindowConfig, description="Long-, medium- and short-term windows of masked histories."
@@ -155,7 +147,7 @@ class TaskGLM:
         torch.manual_seed(config.seed)
         self._writer, self._body = self._start(split, mixture, bodies)
         self._prepare(material.values(mixture.families), split.counts())
-        mixture.room, mixture.masked_stars = self.room, config.masked_stars
+        mixture.room = self.room
         if config.tune == "lora":
             add_lora(self._body, config.lora_rank, 2.0 * config.lora_rank, 0.05, config.seed)
         self._tune(material, mixture, checkpoint, log)

@@ -18,7 +18,7 @@ from pydantic import Field
 from seqlore.config import Config
 from seqlore.errors import DataError
 from seqlore.evaluation.candidates import shuffled, target_and_unseen
-from seqlore.glm.texts import Blank, Entity, Example
+from seqlore.glm.texts import Entity, Example
 from seqlore.lore.extractive.english import clean
 from seqlore.lore.prompts.template import Template
 from seqlore.tasks.averages import Averages
@@ -147,13 +147,11 @@ def write(
     candidates: NDArray[np.integer] | None = None,
     seed: int = 0,
     room: Room | None = None,
-    masked_stars: float = 0.0,
 ) -> list[Example]:
     """Questions with their answers, one a pair; what is longer than ``room`` is cut, see :mod:`seqlore.tasks.room`.
 
     Args: prompts: one a pair. candidates: [n, c] that a prompt with ``{candidates}`` lists, in an order by ``seed``;
-        None = as many as the settings say, drawn by it. masked_stars: share of the stars told in histories that are
-        blanks as well, drawn by ``seed``.
+        None = as many as the settings say, drawn by it.
 
     Raises: ConfigError: a question has no room even without history and review.
     """
@@ -161,7 +159,6 @@ def write(
         candidates = material.candidates(pairs, material.config.candidates, seed)
     lists = None if candidates is None else shuffled(candidates, seed)
     told = pairs.histories(material.config.max_items)
-    hidden = np.random.default_rng((seed, 3)).random(len(told.items)) < masked_stars
     averages = material.averages.of(pairs) if family == "rating" and material.config.averages else None
     asked: list[tuple[Template, Mapping[str, Value], Words]] = []
     for i, (user, item, row) in enumerate(pairs):
@@ -174,7 +171,7 @@ def write(
         if "history" in names:
             a, b = told.offsets[i], told.offsets[i + 1]
             assert told.rows is not None
-            values["history"] = _history(material, naming, family, told.items[a:b], told.rows[a:b], hidden[a:b])
+            values["history"] = _history(material, naming, family, told.items[a:b], told.rows[a:b])
         if lists is not None:
             values["candidates"] = [(naming.item(int(c)),) for c in lists[i] if c]
         values |= _own(material, names, row)
@@ -193,17 +190,13 @@ def _said(user: str, lately: str) -> Words:
     return ("Rates by ", Entity(user), " above average, lately ", Entity(lately), ". ")
 
 
-def _history(
-    material: Material, naming: Naming, family: Family, items: NDArray, rows: NDArray, hidden: NDArray[np.bool_]
-) -> Value:
-    """Items as entities; the rating family tells their stars as well, or asks for those that are ``hidden``."""
+def _history(material: Material, naming: Naming, family: Family, items: NDArray, rows: NDArray) -> Value:
+    """Items as entities; the rating family tells their stars as well."""
     named = [naming.item(int(i)) for i in items]
     if family != "rating":
         return [(each,) for each in named]
     stars = material.tasks.ratings[rows].astype(int).tolist()
-    return [
-        (each, Blank((str(n),)) if ask else f" {n}") for each, n, ask in zip(named, stars, hidden.tolist(), strict=True)
-    ]
+    return [(each, f" {n}") for each, n in zip(named, stars, strict=True)]
 
 
 def _own(material: Material, names: set[str], row: int) -> Mapping[str, Value]:

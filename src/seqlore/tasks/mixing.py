@@ -38,14 +38,12 @@ class MixtureConfig(Config):
 class Mixture:
     """Examples of several families, epoch by epoch. All is a function of seed and epoch.
 
-    Attributes: room: what the model reads, once that is known; None = any length. masked_stars: share of the stars in
-    histories that training examples ask for too.
+    Attributes: room: what the model reads, once that is known; None = any length.
     """
 
     def __init__(self, material: Material, naming: Naming, config: MixtureConfig | None = None, seed: int = 0) -> None:
         self.material, self.naming, self.config, self.seed = material, naming, config or MixtureConfig(), seed
         self.room: Room | None = None
-        self.masked_stars = 0.0
 
     @property
     def families(self) -> list[Family]:
@@ -95,8 +93,8 @@ class Mixture:
         for draw in rng.random(len(index)):
             ways = file.of(special if special is not None and draw < share else "", seen=True)
             chosen.append(ways[int(rng.integers(len(ways)))])
-        how = {"seed": int(rng.integers(2**31)), "room": self.room, "masked_stars": self.masked_stars}
-        return write(self.material, self.naming, family, pairs, chosen, **how)
+        seed = int(rng.integers(2**31))
+        return write(self.material, self.naming, family, pairs, chosen, seed=seed, room=self.room)
 
 
 #: Examples of one family that are written together.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlore.errors import ConfigError
-from seqlore.glm.texts import Blank, Entity, Example, Text
+from seqlore.glm.texts import Entity, Example, Text
 from seqlore.lore.prompts.template import Template
 from seqlore.tasks.prompts import Value, Words, fill
 
@@ -35,8 +35,7 @@ class Room:
         """Which examples have too long a question or answer."""
         if not asked:
             return []
-        # What other blanks hold is counted: each is at least as long as the mask in its place.
-        long = self.lengths([(*e.text[:-1], Blank()) for e in asked]) > self.longest
+        long = self.lengths([e.question for e in asked]) > self.longest
         if self.answer is not None:
             long |= self.lengths([e.text[-1].hidden for e in asked]) > self.answer  # type: ignore[union-attr]
         return np.flatnonzero(long).tolist()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from seqlore.glm.texts import Blank, Entity, Part, one_line
+from seqlore.glm.texts import Entity, one_line
 from seqlore.lore.prompts.template import Template
 
-#: Plain words, entities and what is to be written, one after another.
-Words = tuple[Part, ...]
+#: Plain words and entities, one after another.
+Words = tuple[str | Entity, ...]
 #: What a placeholder stands for: words of one or several entries; () is no value.
 Value = Sequence[Words]
 
@@ -21,7 +21,7 @@ def fill(template: Template, values: Mapping[str, Value]) -> Words:
 
     A name without value gives nothing, and leaves an optional part that holds it out. JSON is no layout of entities.
     """
-    parts: list[Part] = []
+    parts: list[str | Entity] = []
     for optional, pieces in template.parts:
         if optional and not all(values.get(name) for _, name, _ in pieces if name is not None):
             continue
@@ -32,7 +32,7 @@ def fill(template: Template, values: Mapping[str, Value]) -> Words:
     return tuple(_merged(parts))
 
 
-def _laid_out(value: Value, layout: str) -> Iterator[Part]:
+def _laid_out(value: Value, layout: str) -> Iterator[str | Entity]:
     for number, entry in enumerate(value, start=1):
         if layout == "lines":
             yield f"{chr(10) * (number > 1)}{number}. "
@@ -41,7 +41,7 @@ def _laid_out(value: Value, layout: str) -> Iterator[Part]:
         yield from entry
 
 
-def _merged(parts: Sequence[Part]) -> Iterator[Part]:
+def _merged(parts: Sequence[str | Entity]) -> Iterator[str | Entity]:
     """Neighbouring plain parts as one, empty ones left out."""
     plain = ""
     for part in parts:
@@ -57,14 +57,9 @@ def _merged(parts: Sequence[Part]) -> Iterator[Part]:
 
 
 def as_text(words: Words) -> str:
-    """As a language model without entities reads it: each with one blank before it, but at the beginning of a line.
-
-    What is to be written is left out.
-    """
+    """As a language model without entities reads it: each with one blank before it, but at the beginning of a line."""
     out = ""
     for part in words:
-        if isinstance(part, Blank):
-            continue
         if isinstance(part, Entity):
             before = out.rstrip(" ")
             out = f"{before}{'' if not before or before.endswith(chr(10)) else ' '}{one_line(part.text)}"

@@ -23,7 +23,7 @@ def rated() -> TaskSplit:
 def test_a_training_event_is_told_what_was_before_it(rated: TaskSplit):
     # In training: u gave a 5 and b 1, v gave b 2 and a 4. The first events of both come before the second ones.
     averages = Averages(rated, damping=1.0, lately=1)
-    item, user, lately = averages.of(rated.train)
+    item, user, lately, _ = averages.of(rated.train)
     # Means of what was before, with one rating of 3: 3 of nothing, (3 + 5) / 2, (3 + 7) / 3 twice but for the last.
     u, v = (rated.train.users == rated.split.users.index([name])[0] for name in "uv")
     first, second = (u, v) if rated.train.users[0] == rated.split.users.index(["u"])[0] else (v, u)
@@ -43,7 +43,7 @@ def test_a_held_out_event_is_told_the_training_part(rated: TaskSplit):
     averages = Averages(rated, damping=1.0, lately=1)
     assert averages.mean == 3.0
     assert averages.items[rated.split.catalog.index(["a", "b", "c"])] == pytest.approx([1.0, -1.0, 0.0])
-    item, user, lately = averages.of(rated.test)
+    item, user, lately, _ = averages.of(rated.test)
     assert item.tolist() == pytest.approx([3.0, 3.0])
     assert user.tolist() == pytest.approx([0.0, 0.0])
     assert lately.tolist() == pytest.approx([0.0, -2 / 3])  # what came before, the validation event with it
@@ -66,9 +66,7 @@ def test_what_is_told_of_an_event_is_no_function_of_its_own_stars():
         changed = noise(row)
         assert changed.ratings[row] != plain.ratings[row]
         at = int(np.flatnonzero(plain.train.rows == row)[0])
-        for name, one, other in zip(
-            ("item", "user", "lately"), before, Averages(changed).of(changed.train), strict=True
-        ):
+        for name, one, other in zip(before._fields, before, Averages(changed).of(changed.train), strict=True):
             assert one[at] == pytest.approx(other[at], abs=1e-12), name
             assert not np.allclose(one, other, atol=1e-6), "others are told it"
 
@@ -76,21 +74,22 @@ def test_what_is_told_of_an_event_is_no_function_of_its_own_stars():
 def test_nobody_can_read_the_stars_off_what_is_told():
     tasks = noise()
     stars = tasks.ratings[tasks.train.rows].astype(float)
-    item, user, _ = Averages(tasks).of(tasks.train)
+    told = Averages(tasks).of(tasks.train)
 
     half = np.random.default_rng(1).random(len(stars)) < 0.5
 
-    def explained(told: np.ndarray, group: np.ndarray) -> float:
+    def explained(values: np.ndarray, group: np.ndarray) -> float:
         """R² on the other half of a fit of stars by what is told, with an intercept for each group."""
         n = np.maximum(np.bincount(group[half], minlength=group.max() + 1), 1)
-        x, y = (each - (np.bincount(group[half], each[half], len(n)) / n)[group] for each in (told, stars))
+        x, y = (each - (np.bincount(group[half], each[half], len(n)) / n)[group] for each in (values, stars))
         slope = (x[half] * y[half]).sum() / (x[half] ** 2).sum()
         return float(1 - ((y - slope * x)[~half] ** 2).mean() / stars[~half].var())
 
-    for told, group in ((user, tasks.train.users), (item, tasks.train.items)):
+    assert abs(explained(told.alike, np.zeros(len(stars), np.int64))) < 0.02
+    for values, group in ((told.user, tasks.train.users), (told.item, tasks.train.items)):
         others = (np.bincount(group, stars)[group] - stars) / (np.bincount(group)[group] + 9)
         assert explained(others, group) > 0.9, "an average of all others gives them away"
-        assert explained(told, group) < 0.02
+        assert explained(values, group) < 0.02
 
 
 def test_the_rating_family_tells_them_if_asked(rated: TaskSplit):
@@ -99,7 +98,7 @@ def test_the_rating_family_tells_them_if_asked(rated: TaskSplit):
     naming = Titles.of(rated.split)
     asked = write(material, naming, "rating", rated.test, [prompt] * 2)
     text = as_text(asked[0].question[:-1])  # type: ignore[arg-type]
-    assert "Rates by 0.0 above average, lately 0.0. " in text
+    assert "Rates by 0.0 above average, lately 0.0, its like 0.0. " in text
     assert "d (average 3.0)" in text
     plain = write(Material(rated), naming, "rating", rated.test, [prompt] * 2)
     assert "average" not in as_text(plain[0].question[:-1])  # type: ignore[arg-type]

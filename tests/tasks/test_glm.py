@@ -216,6 +216,17 @@ def test_what_prompts_tell_as_entities_is_in_the_pool(tasks: TaskSplit):
         assert (node > 0).all(), text
 
 
+@pytest.mark.parametrize("tokens", [True, False])
+def test_told_numbers_are_tokens_and_a_saved_model_keeps_them(tasks: TaskSplit, tmp_path: Path, tokens: bool):
+    material = Material(tasks, MaterialConfig(averages=True))
+    model = short(160, mixture=MixtureConfig(ratios={"rating": 0.2}), number_tokens=tokens).fit(material)
+    assert (len(model._writer.entity("-0.3")) == 1) is tokens
+    loaded = TaskGLM.load(model.save(tmp_path / "model"))
+    asked = questions(model, material, "rating")
+    assert loaded.stars(asked) == pytest.approx(model.stars(asked), abs=1e-5)
+    assert loaded._writer.entity("-0.3").tolist() == model._writer.entity("-0.3").tolist()
+
+
 def test_a_body_is_pretrained_once_and_a_model_is_saved(material: Material, tmp_path: Path):
     pretraining = {"shape": "nano", "vocabulary": 400, "context": 160, "tokens": 2000, "epochs": 2, "batch_tokens": 512}
     mixture = MixtureConfig(ratios={"rating": 0.2, "sequential": 0.2}, lists=0.0)

@@ -45,6 +45,16 @@ def test_ids_by_scheme(scheme, lengths: tuple[int, int]):
     assert min(min(ids) for ids in every) > END
 
 
+def test_told_numbers_are_a_token_each_behind_all_others():
+    base = train_tokenizer(["some words"] * 3, 300)
+    plain, told = (P5Tokenizer(base, NAMING, "random", numbers) for numbers in ((), ["-0.1", "0.0", "0.1"]))
+    assert told.size == plain.size + 3
+    assert [told.entity(n) for n in told.numbers] == [[plain.size], [plain.size + 1], [plain.size + 2]]
+    assert told.entity("item_7") == plain.entity("item_7")
+    assert len(plain.entity("-0.1")) > 1
+    assert told.read(told.write(("some", Entity("0.1"), " words")).ids) == "some words"
+
+
 def test_published_numbers_leak_and_random_ones_do_not():
     rng = np.random.default_rng(0)
     items = rng.permutation(400)

@@ -66,6 +66,12 @@ class CausalBody(nn.Module):
         """Rows of the word table."""
         return len(self.model.get_input_embeddings().weight)
 
+    def widen(self, size: int) -> Tensor:
+        """As :meth:`seqlore.glm.model.GLM.widen`; new rows stand at the mean of the others, in an untied output too."""
+        if size > self.size:
+            self.model.resize_token_embeddings(size, mean_resizing=False)
+        return self.model.get_input_embeddings().weight
+
     @property
     def lora_targets(self) -> list[str]:
         """Names of the linear layers within the blocks."""

@@ -176,6 +176,14 @@ class GLM(nn.Module):
         """Largest position id."""
         return self.config.max_sequence_length
 
+    def widen(self, size: int) -> Tensor:
+        """Give the word table ``size`` rows, the new ones at zero; returns it. A table that is as long stays."""
+        if size > self.size:
+            rows = F.pad(self.word_embeddings.weight.detach(), (0, 0, 0, size - self.size))
+            self.word_embeddings = nn.Embedding.from_pretrained(rows, freeze=False)
+            self.config = self.config.model_copy(update={"vocab_size": size})
+        return self.word_embeddings.weight
+
     def new_cache(self) -> Cache:
         """An empty one."""
         return Cache()

@@ -5,10 +5,11 @@ never split; a :class:`Blank` is what a model is to write, a mask in part A and 
 function that gives texts, and what it asks is the same text with empty blanks.
 
 One canonical form: an entity is the tokens of a blank and its words on one line, made on their own. What stands before
-or behind it changes nothing, so that a title has the same tokens in a history, in a target and in the trie. A plain
-part that ends in a blank loses it before an entity, which has its own, and before a :class:`Blank`, within which plain
-words begin with one. Sentences end in plain parts only: punctuation
-within a title is none. Blanks are no sentence: those at the end of a plain part are of the sentence before them.
+or behind it changes nothing, so that a title has the same tokens in a history, in a target and in the trie. Numbers may
+be entities of one token each (:mod:`seqlore.glm.numbers`). A plain part that ends in a blank loses it before an entity,
+which has its own, and before a :class:`Blank`, within which plain words begin with one. Sentences end in plain parts
+only: punctuation within a title is none. Blanks are no sentence: those at the end of a plain part are of the sentence
+before them.
 """
 
 from __future__ import annotations
@@ -81,17 +82,21 @@ def one_line(text: str) -> str:
 
 
 class Writer:
-    """Texts → tokens. Entities and short plain parts are turned into tokens once."""
+    """Texts → tokens. Entities and short plain parts are turned into tokens once.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer, self.marks = tokenizer, Marks.of(tokenizer)
-        self._entities: dict[str, NDArray[np.int32]] = {}
+    Attributes: numbers: entities of one token each, behind those of the tokenizer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, numbers: Sequence[str] = ()) -> None:
+        self.tokenizer, self.marks, self.numbers = tokenizer, Marks.of(tokenizer), tuple(numbers)
+        first = tokenizer.get_vocab_size()
+        self._entities = {text: np.array([i], np.int32) for i, text in enumerate(self.numbers, start=first)}
         self._plain: dict[str, tuple[NDArray[np.int32], NDArray[np.bool_]]] = {}
 
     @property
     def size(self) -> int:
         """Tokens that there are."""
-        return self.tokenizer.get_vocab_size()
+        return self.tokenizer.get_vocab_size() + len(self.numbers)
 
     def entity(self, text: str) -> NDArray[np.int32]:
         """Tokens of an entity, in canonical form; none for no text."""

@@ -1,4 +1,5 @@
-"""What tables say of stars, for prompts to tell: an item's average, how a user rates beside others, and how lately.
+"""What tables say of stars, for prompts to tell: an item's average; how a user rates beside others, in general, lately,
+and what is like the item.
 
 Chu et al. 2023 (arXiv 2308.10837), section "Data Phase": user features in tables are written out as text. Stars have no
 such table, so it is counted from the training part. What is told of a training event is counted on the events before it
@@ -9,14 +10,31 @@ rise, so that who knows the whole can read them off; out of ten folds it still d
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from seqlore.tasks.likeness import Likeness, Means
 from seqlore.tasks.split import Pairs, TaskSplit
 
 Floats = NDArray[np.float64]
 #: What the mean of all stars is taken to be before the first: the middle of 1 … 5, as one rating.
 MIDDLE = 3.0
+
+
+class Told(NamedTuple):
+    """Of events, [n] each.
+
+    Attributes: item: its average stars. user: how far above items' averages the user rates. lately: the same of the
+        latest events. alike: how far above that own average the user rates what is like the item.
+    """
+
+    item: Floats
+    user: Floats
+    lately: Floats
+    alike: Floats
 
 
 class Averages:
@@ -27,17 +45,16 @@ class Averages:
         self.tasks, self.damping, self.lately = tasks, damping, lately
         self._stars = tasks.ratings.astype(np.float64)
         train = tasks.train
-        stars = self._stars[train.rows]
-        self.mean = float(stars.mean())
-        size, users = tasks.split.catalog.size, len(tasks.split.users) + 1
-        counts = np.bincount(train.items, minlength=size)
-        self.items = np.bincount(train.items, stars - self.mean, size) / (counts + damping)
-        above = np.bincount(train.users, stars - self.mean - self.items[train.items], users)
-        self._users = above / (np.bincount(train.users, minlength=users) + damping)
-        self._earlier = self._before(_in_time(train), stars)
+        self.mean, self.items, self._users, _ = Means.of(tasks, train, damping)
+        self._earlier = self._before(_in_time(train), self._stars[train.rows])
 
-    def _before(self, order: NDArray[np.int64], stars: Floats) -> tuple[Floats, Floats, Floats]:
-        """What :meth:`of` tells of each training event: of those that stand before it in ``order``."""
+    @cached_property
+    def _likeness(self) -> Likeness:
+        return Likeness(self.tasks, self.damping)
+
+    def _before(self, order: NDArray[np.int64], stars: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """(item, user, lately) as :class:`Told` has them, of each training event and those that stand before it in
+        ``order``; and its own stars above such an average of the item."""
         train, damping = self.tasks.train, self.damping
         sums, n = _running(np.zeros(len(order), np.int64), stars, order)
         mean = (MIDDLE + sums) / (1 + n)
@@ -45,27 +62,30 @@ class Averages:
         item = mean + (sums - n * mean) / (n + damping)
         sums, n = _running(train.users, above := stars - item, order)
         start, total = self._latest(train), np.r_[0.0, np.cumsum(above)]
-        return item, sums / (n + damping), (total[train.at] - total[start]) / (train.at - start + 2)
+        return item, sums / (n + damping), (total[train.at] - total[start]) / (train.at - start + 2), above
 
     def _latest(self, pairs: Pairs) -> NDArray[np.int64]:
         """Where the latest events before each pair begin."""
         return np.maximum(pairs.sequences.offsets[:-1][pairs.of], pairs.at - self.lately)
 
-    def of(self, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
-        """(average stars of the item, of the user above items' averages, the same of the latest events), [n] each.
+    def of(self, pairs: Pairs) -> Told:
+        """What is told of each pair.
 
-        Of a training event all three are of the training events before it; of a held-out one the first two are of the
-        training part, and the third of what the user did before, held-out events with it.
+        Of a training event all is of the training events before it; of a held-out one the first two are of the
+        training part, and the others of what the user did before, held-out events with it.
         """
         if pairs.sequences is self.tasks.train.sequences:
-            item, user, lately = self._earlier
-            return item[pairs.at], user[pairs.at], lately[pairs.at]
+            item, user, lately, above = self._earlier
+            item, user, lately = (each[pairs.at] for each in (item, user, lately))
+            return Told(item, user, lately, self._likeness.of(pairs, above, user, training=True))
         seen = pairs.sequences
         assert seen.rows is not None
         start = self._latest(pairs)
-        total = np.r_[0.0, np.cumsum(self._stars[seen.rows] - self.mean - self.items[seen.items])]
+        total = np.r_[0.0, np.cumsum(above := self._stars[seen.rows] - self.mean - self.items[seen.items])]
         lately = (total[pairs.at] - total[start]) / (pairs.at - start + 2)
-        return self.mean + self.items[pairs.items], self._users[pairs.users], lately
+        user = self._users[pairs.users]
+        alike = self._likeness.of(pairs, above, user, training=False)
+        return Told(self.mean + self.items[pairs.items], user, lately, alike)
 
     @staticmethod
     def told() -> list[str]:

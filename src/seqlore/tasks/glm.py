@@ -32,6 +32,7 @@ from seqlore.glm.learning import HistoryWriter, masked_too
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
 from seqlore.glm.model import GLM
+from seqlore.glm.numbers import on_a_line
 from seqlore.glm.original import is_glm, load_glm
 from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
@@ -81,6 +82,9 @@ class TaskGLMConfig(TrainConfig):
     )
     title_words: Annotated[int, Field(ge=1)] | Literal["distinct"] | None = Field(
         default=8, description="Words of a title; None = all; 'distinct' = as few as tell it from others."
+    )
+    number_tokens: bool = Field(
+        default=True, description="A token for each number that prompts tell of stars, in place of its digits."
     )
     positions: PositionConfig = Field(default_factory=PositionConfig, description="Rule of the position ids.")
     tune: Literal["full", "lora"] = Field(default="full", description="What learns.")
@@ -146,6 +150,10 @@ class TaskGLM:
         mixture = Mixture(material, self.naming, config.mixture, config.seed)
         torch.manual_seed(config.seed)
         self._writer, self._body = self._start(split, mixture, bodies)
+        if config.number_tokens and (numbers := material.numbers(mixture.families)):
+            first = self._writer.size
+            self._writer = Writer(self._writer.tokenizer, numbers)
+            on_a_line(self._body.widen(self._writer.size), first, len(numbers), config.seed)
         self._prepare(material.values(mixture.families), split.counts())
         mixture.room = self.room
         if config.tune == "lora":
@@ -190,6 +198,7 @@ class TaskGLM:
             "settings": self.config.model_dump(mode="json"),
             "items": [e.text for e in self.naming.items],
             "values": self._values,
+            "numbers": self._writer.numbers,
             "history": self.history,
             "learned_cut": self.learned_cut,
         }
@@ -203,7 +212,7 @@ class TaskGLM:
         model = cls(TaskGLMConfig.parse(told["settings"], str(folder)))
         body, tokenizer, users = saved_body(state)
         device = model.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model._body, model._writer = body.to(device), Writer(tokenizer)
+        model._body, model._writer = body.to(device), Writer(tokenizer, told.get("numbers", ()))
         model.naming = Titles([Entity(text, i) for i, text in enumerate(told["items"])], users)  # type: ignore[arg-type]
         model.history, model.learned_cut = told["history"], told["learned_cut"]
         model._prepare(told["values"], state["counts"].numpy())

@@ -54,14 +54,19 @@ class Tokens(NamedTuple):
 
 
 class P5Tokenizer:
-    """Words by a tokenizer of the training texts, ids by tokens of their own."""
+    """Words by a tokenizer of the training texts, ids by tokens of their own.
 
-    def __init__(self, base: Tokenizer, naming: Ids, scheme: IdScheme) -> None:
-        """Args: base: of words, see :func:`seqlore.lore.tokenizer.train_tokenizer`."""
+    Attributes: numbers: text → the one token of each number; these are the last of all.
+    """
+
+    def __init__(self, base: Tokenizer, naming: Ids, scheme: IdScheme, numbers: Sequence[str] = ()) -> None:
+        """Args: base: of words, by :func:`seqlore.lore.tokenizer.train_tokenizer`. numbers: of a token each."""
         self.base, self._scheme = base, scheme
         self._first = 2 + self.base.get_vocab_size()  # 0 and 1 are padding and end
         self._users = 1 + max(naming.users)
-        self.size = self._first + (self._users + 1 + max(naming.items) if scheme == "token" else 12)
+        last = self._first + (self._users + 1 + max(naming.items) if scheme == "token" else 12)
+        self.size = last + len(numbers)
+        self.numbers = {text: i for i, text in enumerate(numbers, start=last)}
         self._width = {"user": len(str(max(naming.users))), "item": len(str(max(naming.items)))}
         self._known: dict[str, list[int]] = {}
 
@@ -69,7 +74,7 @@ class P5Tokenizer:
         """Of a user or item: one token; or its kind and digits (as many for all, but for published numbers)."""
         match = _ID.fullmatch(text)
         if match is None:
-            return self._word(f" {text}")
+            return [self.numbers[text]] if text in self.numbers else self._word(f" {text}")
         kind, digits = match[1], match[2]
         if self._scheme == "token":
             return [self._first + int(digits) + (self._users if kind == "item" else 0)]

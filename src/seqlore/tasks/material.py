@@ -40,7 +40,8 @@ class MaterialConfig(Config):
     summary_words: int = Field(default=12, ge=1, description="The same of a summary.")
     candidates: int = Field(default=19, ge=1, description="Wrong items in a list that a prompt shows.")
     averages: bool = Field(
-        default=False, description="Tell the rating family average stars of item and user, of the training part."
+        default=False,
+        description="Tell the rating family average stars: of the item; of the user, in general, lately, for its like.",
     )
     features: FeatureConfig = Field(default_factory=FeatureConfig, description="Of explanations.")
 
@@ -112,9 +113,11 @@ class Material:
         out: set[str] = set()
         if "explanation" in families:
             out |= self.extractor.words
-        if "rating" in families and self.config.averages:
-            out |= set(Averages.told())
-        return out
+        return out | set(self.numbers(families))
+
+    def numbers(self, families: Collection[Family]) -> list[str]:
+        """Those among them that are numbers, in rising order."""
+        return Averages.told() if "rating" in families and self.config.averages else []
 
     def words(self, family: Family) -> int | None:
         """Most words of an answer, in references and in what any model writes; None = it is no text."""
@@ -165,8 +168,8 @@ def write(
         names = prompts[i].template.names
         values: dict[str, Value] = {"user": [naming.user(user)], "item": [(naming.item(item),)]}
         if averages is not None:
-            of_item, of_user, lately = (f"{round(float(each[i]), 1) + 0.0}" for each in averages)
-            values["user"] = [(*naming.user(user), *_said(of_user, lately))]
+            of_item, *of_user = (f"{round(float(each[i]), 1) + 0.0}" for each in averages)
+            values["user"] = [(*naming.user(user), *_said(*of_user))]
             values["item"] = [(naming.item(item), " (average ", Entity(of_item), ")")]
         if "history" in names:
             a, b = told.offsets[i], told.offsets[i + 1]
@@ -185,9 +188,9 @@ def write(
     return out
 
 
-def _said(user: str, lately: str) -> Words:
-    """How somebody rates beside the items' averages."""
-    return ("Rates by ", Entity(user), " above average, lately ", Entity(lately), ". ")
+def _said(user: str, lately: str, alike: str) -> Words:
+    """How somebody rates beside the items' averages, and items like the one in question beside that."""
+    return ("Rates by ", Entity(user), " above average, lately ", Entity(lately), ", its like ", Entity(alike), ". ")
 
 
 def _history(material: Material, naming: Naming, family: Family, items: NDArray, rows: NDArray) -> Value:

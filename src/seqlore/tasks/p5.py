@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqlore.data import Sequences
+from seqlore.glm.numbers import on_a_line
 from seqlore.glm.texts import Blank, Example, Text
 from seqlore.lore.tokenizer import train_tokenizer
 from seqlore.tasks.folder import read_folder, write_folder
@@ -50,6 +51,9 @@ class P5Config(TrainConfig):
     heads: int = Field(default=4, ge=1, description="Of attention.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Everywhere.")
     vocabulary: int = Field(default=1024, ge=300, description="Tokens of the words; ids come on top.")
+    number_tokens: bool = Field(
+        default=True, description="A token for each number that prompts tell of stars, in place of its digits."
+    )
     max_tokens: int = Field(default=512, ge=8, description="Tokens of a question that are read (paper: 512).")
     mixture: MixtureConfig = Field(default_factory=MixtureConfig, description="Of families.")
     batch_tokens: int = Field(default=8192, ge=16, description="Padded tokens of a step.")
@@ -136,7 +140,10 @@ class P5:
         drawn = islice(mixture.epoch(0), 20_000)
         texts = [as_text(part) for e in drawn for part in (_question(e.text), _answer(e))]
         torch.manual_seed(config.seed)
-        self._prepare(train_tokenizer(texts, config.vocabulary))
+        told = material.numbers(mixture.families) if config.number_tokens else []
+        self._prepare(train_tokenizer(texts, config.vocabulary), told)
+        if told:
+            on_a_line(self.net.t5.shared.weight, self._tokens.size - len(told), len(told), config.seed)
         mixture.room = self.room
 
         def batches(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
@@ -166,10 +173,10 @@ class P5:
         self.room.cut.clear()
         return self
 
-    def _prepare(self, base: Tokenizer) -> None:
-        """The net, untrained, and what questions and answers are made with."""
+    def _prepare(self, base: Tokenizer, told: Sequence[str]) -> None:
+        """The net, untrained, and what questions and answers are made with. Args: told: numbers of a token each."""
         config = self.config
-        self._tokens = tokens = P5Tokenizer(base, self.naming, config.ids)
+        self._tokens = tokens = P5Tokenizer(base, self.naming, config.ids, told)
         self.net = P5Net(tokens.size, config)
         self._items = [tokens.entity(self.naming.item(i).text) for i in range(len(self.naming.items))]
 
@@ -185,6 +192,7 @@ class P5:
             "items": list(self.naming.items),
             "users": list(self.naming.users),
             "tokenizer": self._tokens.base.to_str(),
+            "numbers": list(self._tokens.numbers),
             "history": self.history,
             "learned_cut": self.learned_cut,
         }
@@ -201,7 +209,7 @@ class P5:
         told, state = read_folder(folder, "P5")
         model = cls(P5Config.parse(told["settings"], str(folder)))
         model.naming = Ids(told["items"], told["users"])
-        model._prepare(Tokenizer.from_str(told["tokenizer"]))
+        model._prepare(Tokenizer.from_str(told["tokenizer"]), told.get("numbers", ()))
         model.net.load_state_dict(state)
         model.net.to(model.config.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         model.history, model.learned_cut = told["history"], told["learned_cut"]

@@ -37,6 +37,7 @@ _WORDS = "seqlore.tasks.baselines.explanations"
 MODELS: dict[str, Entry] = {
     "GlobalMean": Entry("rater", f"{_RATINGS}:GlobalMean"),
     "Biases": Entry("rater", f"{_RATINGS}:Biases", f"{_RATINGS}:BiasesConfig"),
+    "ToldNumbers": Entry("rater", f"{_RATINGS}:ToldNumbers"),
     "MF": Entry("rater", f"{_RATINGS}:MF", f"{_RATINGS}:FactorConfig"),
     "MLP": Entry("rater", f"{_RATINGS}:MLP", f"{_RATINGS}:FactorConfig"),
     "Popularity": Entry("direct", f"{_DIRECT}:Popularity"),

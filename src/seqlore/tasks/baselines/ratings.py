@@ -3,6 +3,8 @@
 * Biases, MF: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 42(8),
   2009 (10.1109/MC.2009.263): r = μ + b_u + b_i, and + p_u·q_i. Biases are solved for in turns (ridge); MF learns all
   by AdamW in batches, with the squared norms of a batch's rows in the loss, in place of SGD rating by rating.
+* ToldNumbers: a linear regression on the numbers that prompts tell (:mod:`seqlore.tasks.averages`): beside it a table
+  shows what a language model adds that is told them.
 * MLP: Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016 (arXiv 1606.07792): the wide part is the
   two biases, the deep part ReLU layers over both vectors.
 
@@ -19,10 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.errors import DataError
+from seqlore.tasks.averages import Averages
 from seqlore.tasks.scores import rating_scores
 from seqlore.tasks.split import Pairs, TaskSplit
 from seqlore.training import TrainConfig, train
@@ -82,6 +86,18 @@ class Biases:
 
     def rate(self, pairs: Pairs) -> Floats:
         return self.mean + self.users[pairs.users] + self.items[pairs.items]
+
+
+class ToldNumbers:
+    """A linear regression on :class:`seqlore.tasks.averages.Told`, of a sample of the training part."""
+
+    def fit(self, tasks: TaskSplit) -> Self:
+        pairs, self._averages = tasks.train.some(200_000, 0), Averages(tasks)
+        self._line = LinearRegression().fit(np.stack(self._averages.of(pairs), 1), tasks.ratings[pairs.rows])
+        return self
+
+    def rate(self, pairs: Pairs) -> Floats:
+        return self._line.predict(np.stack(self._averages.of(pairs), 1))
 
 
 class FactorConfig(TrainConfig):

@@ -100,6 +100,10 @@ def test_the_rating_family_tells_them_if_asked(rated: TaskSplit):
     text = as_text(asked[0].question[:-1])  # type: ignore[arg-type]
     assert "Rates by 0.0 above average, lately 0.0, its like 0.0. " in text
     assert "d (average 3.0)" in text
+    for few, seen in ((0, "its like 0.0. How many"), (1, "its like 0.0. Rated c 3. How many")):
+        told = Material(rated, MaterialConfig(averages=True, rated_items=few))
+        (first, _) = write(told, naming, "rating", rated.test, [prompt] * 2)
+        assert seen in as_text(first.question[:-1])  # type: ignore[arg-type]
     plain = write(Material(rated), naming, "rating", rated.test, [prompt] * 2)
     assert "average" not in as_text(plain[0].question[:-1])  # type: ignore[arg-type]
     assert np.array_equal([e.task for e in plain], ["rating", "rating"])

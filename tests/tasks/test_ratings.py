@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from seqlore.data import leave_one_out
-from seqlore.tasks.baselines.ratings import MF, MLP, Biases, BiasesConfig, FactorConfig, GlobalMean, _Factors
+from seqlore.tasks.averages import Averages
+from seqlore.tasks.baselines.ratings import (
+    MF,
+    MLP,
+    Biases,
+    BiasesConfig,
+    FactorConfig,
+    GlobalMean,
+    ToldNumbers,
+    _Factors,
+)
 from seqlore.tasks.scores import rating_scores
 from seqlore.tasks.split import TaskSplit, one_split
 from toys import make_dataset
@@ -52,6 +62,13 @@ def test_factors_find_what_biases_cannot(crossed: TaskSplit, kind: type[_Factors
     model = kind(config)
     assert rmse(model, crossed) < 0.9
     assert np.isfinite(model.rate(crossed.test.take(slice(1)))).all()
+
+
+def test_what_prompts_tell_of_like_items_is_worth_what_factors_are(crossed: TaskSplit):
+    assert rmse(ToldNumbers(), crossed) < 0.9
+    told = Averages(crossed).of(crossed.test)
+    assert abs(told.user).max() < 1.0, "averages say nothing here"
+    assert (np.sign(told.alike) == np.sign(crossed.ratings[crossed.test.rows] - 3)).mean() > 0.9
 
 
 def test_regularisation_draws_guesses_to_the_mean(crossed: TaskSplit):

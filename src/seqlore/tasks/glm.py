@@ -32,7 +32,7 @@ from seqlore.glm.learning import HistoryWriter, masked_too
 from seqlore.glm.likelihood import item_scores
 from seqlore.glm.marks import load_tokenizer, make_tokenizer
 from seqlore.glm.model import GLM
-from seqlore.glm.numbers import on_a_line
+from seqlore.glm.numbers import smooth_rows
 from seqlore.glm.original import is_glm, load_glm
 from seqlore.glm.outlook import largest_share
 from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
@@ -153,7 +153,7 @@ class TaskGLM:
         if config.number_tokens and (numbers := material.numbers(mixture.families)):
             first = self._writer.size
             self._writer = Writer(self._writer.tokenizer, numbers)
-            on_a_line(self._body.widen(self._writer.size), first, len(numbers), config.seed)
+            smooth_rows(self._body.widen(self._writer.size), first, len(numbers), config.seed)
         self._prepare(material.values(mixture.families), split.counts())
         mixture.room = self.room
         if config.tune == "lora":

@@ -33,6 +33,11 @@ class MaterialConfig(Config):
     """What is told."""
 
     max_items: int = Field(default=10, ge=1, description="Latest items of a history that are told.")
+    rated_items: int | None = Field(
+        default=None,
+        ge=0,
+        description="The same in the rating family, with their stars; None = as many.",
+    )
     review_words: int = Field(default=80, ge=1, description="First words of a review that are told.")
     sentence_words: int = Field(
         default=20, ge=1, description="First words of an explanation that are asked for, and judged in any answer."
@@ -123,6 +128,11 @@ class Material:
         """Most words of an answer, in references and in what any model writes; None = it is no text."""
         return {"explanation": self.config.sentence_words, "review": self.config.summary_words}.get(family)
 
+    def told_items(self, family: Family) -> int:
+        """Most items of a history that a question tells."""
+        rated = self.config.rated_items if family == "rating" else None
+        return self.config.max_items if rated is None else rated
+
     def candidates(self, pairs: Pairs, n: int, seed: int) -> NDArray[np.int32]:
         """int32 [pairs, n + 1], the target and n items that the history has not, in index order."""
         return target_and_unseen(pairs.cases(), n, size=self.tasks.split.catalog.size, seed=seed)
@@ -161,7 +171,7 @@ def write(
     if candidates is None and any("candidates" in p.template.names for p in prompts):
         candidates = material.candidates(pairs, material.config.candidates, seed)
     lists = None if candidates is None else shuffled(candidates, seed)
-    told = pairs.histories(material.config.max_items)
+    told = pairs.histories(material.told_items(family))
     averages = material.averages.of(pairs) if family == "rating" and material.config.averages else None
     asked: list[tuple[Template, Mapping[str, Value], Words]] = []
     for i, (user, item, row) in enumerate(pairs):

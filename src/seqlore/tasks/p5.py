@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqlore.data import Sequences
-from seqlore.glm.numbers import on_a_line
+from seqlore.glm.numbers import smooth_rows
 from seqlore.glm.texts import Blank, Example, Text
 from seqlore.lore.tokenizer import train_tokenizer
 from seqlore.tasks.folder import read_folder, write_folder
@@ -143,7 +143,7 @@ class P5:
         told = material.numbers(mixture.families) if config.number_tokens else []
         self._prepare(train_tokenizer(texts, config.vocabulary), told)
         if told:
-            on_a_line(self.net.t5.shared.weight, self._tokens.size - len(told), len(told), config.seed)
+            smooth_rows(self.net.t5.shared.weight, self._tokens.size - len(told), len(told), config.seed)
         mixture.room = self.room
 
         def batches(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -136,16 +136,19 @@ def pretrain_glm(
     out: str | Path,
     config: GLMPretrainConfig | None = None,
     *,
+    words: Sequence[str] = (),
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Train tokenizer and GLM on the texts of the training part; write them to ``out`` and return what came of it.
 
+    Args: words: texts that will be asked, from which the tokenizer learns too; a catalogue's own has no words for them.
+
     Raises: DataError: there is too little text.
     """
     config, out = config or GLMPretrainConfig.parse({}, "pretraining"), Path(out)
     texts = split_texts(split, config.corpus)
-    writer = Writer(make_tokenizer(texts, config.vocabulary or SHAPES[config.shape][3]))
+    writer = Writer(make_tokenizer([*texts, *words], config.vocabulary or SHAPES[config.shape][3]))
     documents = in_windows(writer.write((t,) for t in texts)[0], config.context - 2)
     rng = np.random.default_rng(config.seed)
     order = rng.permutation(len(documents))

@@ -60,6 +60,8 @@ from seqlore.version import __version__
 TOGETHER = 4096
 #: Questions that are answered together.
 ASKED = 64
+#: Questions from which the tokenizer of a GLM of the data's own learns their words.
+WORDED = 8192
 
 
 class TaskGLMConfig(TrainConfig):
@@ -226,11 +228,11 @@ class TaskGLM:
                 return Writer(load_tokenizer(folder)), load_glm(folder)
             body, tokenizer = load_causal(folder, config.seed)
             return Writer(tokenizer), body
+        asked = [as_text(e.question[:-1]) for e in islice(mixture.epoch(0), WORDED)]  # type: ignore[arg-type]
         if config.start == "pretrained":
             with TemporaryDirectory() as scratch:
-                folder = _pretrained(split, config, Path(scratch) if bodies is None else bodies)
+                folder = _pretrained(split, config, asked, Path(scratch) if bodies is None else bodies)
                 return Writer(load_tokenizer(folder)), load_glm(folder)
-        asked = [as_text(e.question[:-1]) for e in islice(mixture.epoch(0), 2000)]  # type: ignore[arg-type]
         texts = [*split_texts(split, config.pretraining.corpus), *asked]
         writer = Writer(make_tokenizer(texts, config.pretraining.vocabulary or SHAPES[config.pretraining.shape][3]))
         return writer, GLM(config.pretraining.shaped(writer.size))
@@ -354,13 +356,15 @@ class TaskGLM:
         return found
 
 
-def _pretrained(split: Split, config: TaskGLMConfig, bodies: Path) -> Path:
-    """The folder among ``bodies`` of the body that the settings make of a split; made there if it is not yet."""
+def _pretrained(split: Split, config: TaskGLMConfig, asked: list[str], bodies: Path) -> Path:
+    """The folder among ``bodies`` of the body that the settings make of a split, with words for what is asked; made
+    there if it is not yet."""
     settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
-    made = [__version__, split.dataset.hash, split.describe(), settings.model_dump(mode="json", exclude={"device"})]
+    told = settings.model_dump(mode="json", exclude={"device"})
+    made = [__version__, split.dataset.hash, split.describe(), told, asked]
     folder = bodies / hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / "pretraining.json").is_file():  # which is written last
-        pretrain_glm(split, folder, settings, checkpoint=folder / "checkpoint")
+        pretrain_glm(split, folder, settings, words=asked, checkpoint=folder / "checkpoint")
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return folder
 

@@ -12,7 +12,8 @@ import torch
 
 from backbones import make_backbone
 from seqlore.errors import ConfigError, DataError
-from seqlore.glm.marks import LEVELS
+from seqlore.glm.marks import LEVELS, make_tokenizer
+from seqlore.glm.model import GLM, GLMConfig
 from seqlore.glm.pretrain import GLMPretrainConfig
 from seqlore.glm.recsysllm import RecSysLLMConfig
 from seqlore.glm.texts import Example
@@ -216,11 +217,23 @@ def test_what_prompts_tell_as_entities_is_in_the_pool(tasks: TaskSplit):
         assert (node > 0).all(), text
 
 
-@pytest.mark.parametrize("tokens", [True, False])
-def test_told_numbers_are_tokens_and_a_saved_model_keeps_them(tasks: TaskSplit, tmp_path: Path, tokens: bool):
+@pytest.mark.parametrize(
+    ("tokens", "base", "single"), [(None, False, True), (False, False, False), (None, True, False)]
+)
+def test_told_numbers_are_tokens_and_a_saved_model_keeps_them(
+    tasks: TaskSplit, tmp_path: Path, tokens: bool | None, base: bool, single: bool
+):
     material = Material(tasks, MaterialConfig(averages=True))
-    model = short(160, mixture=MixtureConfig(ratios={"rating": 0.2}), number_tokens=tokens).fit(material)
-    assert (len(model._writer.entity("-0.3")) == 1) is tokens
+    changes: dict = {"mixture": MixtureConfig(ratios={"rating": 0.2}), "number_tokens": tokens}
+    if base:
+        tokenizer = make_tokenizer(["How many stars will it get?"] * 3, 300)
+        body = GLM(
+            GLMConfig(vocab_size=tokenizer.get_vocab_size(), hidden_size=16, num_layers=1, num_attention_heads=2)
+        )
+        tokenizer.save(str(body.save(tmp_path / "base") / "tokenizer.json"))
+        changes |= {"base_model": str(tmp_path / "base"), "start": "pretrained"}
+    model = short(160, **changes).fit(material)
+    assert (len(model._writer.entity("-0.3")) == 1) is single
     loaded = TaskGLM.load(model.save(tmp_path / "model"))
     asked = questions(model, material, "rating")
     assert loaded.stars(asked) == pytest.approx(model.stars(asked), abs=1e-5)

@@ -85,8 +85,10 @@ class TaskGLMConfig(TrainConfig):
     title_words: Annotated[int, Field(ge=1)] | Literal["distinct"] | None = Field(
         default=8, description="Words of a title; None = all; 'distinct' = as few as tell it from others."
     )
-    number_tokens: bool = Field(
-        default=True, description="A token for each number that prompts tell of stars, in place of its digits."
+    number_tokens: bool | None = Field(
+        default=None,
+        description="A token for each number that prompts tell of stars, in place of its digits; None = in a body of "
+        "the data's own, since a base model has learned to read digits.",
     )
     positions: PositionConfig = Field(default_factory=PositionConfig, description="Rule of the position ids.")
     tune: Literal["full", "lora"] = Field(default="full", description="What learns.")
@@ -152,7 +154,8 @@ class TaskGLM:
         mixture = Mixture(material, self.naming, config.mixture, config.seed)
         torch.manual_seed(config.seed)
         self._writer, self._body = self._start(split, mixture, bodies)
-        if config.number_tokens and (numbers := material.numbers(mixture.families)):
+        tokens = config.base_model is None if config.number_tokens is None else config.number_tokens
+        if tokens and (numbers := material.numbers(mixture.families)):
             first = self._writer.size
             self._writer = Writer(self._writer.tokenizer, numbers)
             smooth_rows(self._body.widen(self._writer.size), first, len(numbers), config.seed)

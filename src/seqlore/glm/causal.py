@@ -67,7 +67,7 @@ class CausalBody(nn.Module):
         return len(self.model.get_input_embeddings().weight)
 
     def widen(self, size: int) -> Tensor:
-        """As :meth:`seqlore.glm.model.GLM.widen`, but new rows are drawn as the model draws its own, in its output too."""
+        """As :meth:`seqlore.glm.model.GLM.widen`, but new rows are drawn as its own were, also in its output."""
         if size > self.size:
             self.model.resize_token_embeddings(size, mean_resizing=False)
         return self.model.get_input_embeddings().weight

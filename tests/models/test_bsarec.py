@@ -57,6 +57,14 @@ def test_padding_changes_no_state():
     torch.testing.assert_close(padded[:1], alone)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_last_state_alone_is_the_last_of_all(causal: bool):
+    model = net(causal=causal)
+    items, lengths = torch.tensor([[1, 2, 0, 0], [1, 2, 3, 4]]), torch.tensor([2, 4])
+    whole = model.hidden(items, lengths)[torch.arange(2), lengths - 1]
+    torch.testing.assert_close(model.last_hidden(items, lengths), whole)
+
+
 def test_an_epoch_shows_every_prefix_once():
     model = model_class("BSARec")(batch_tokens=6)
     train = Sequences.from_lists([[1, 2, 3], [4, 1], [2, 3, 4, 1]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqlore.models.layers import Attention, Block, Dropout, positions
+from seqlore.models.layers import Attention, Block, Dropout, positions, through
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -48,6 +48,24 @@ def test_a_causal_block_does_not_see_the_future():
     y = x.clone()
     y[:, 4:] += 1
     torch.testing.assert_close(block(x, causal=True)[:, :4], block(y, causal=True)[:, :4])
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_one_position_alone_is_what_all_give_there(train: bool, causal: bool, pre_norm: bool):
+    torch.manual_seed(0)
+    blocks = torch.nn.ModuleList(Block(8, 2, 0.0, inner=16, pre_norm=pre_norm) for _ in range(2)).train(train)
+    x, at = torch.randn(3, 5, 8, requires_grad=True), torch.tensor([4, 0, 2])
+    keys = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]], dtype=torch.bool)
+    whole = through(blocks, x, causal=causal, keys=None if causal else keys)[torch.arange(3), at]
+    alone = through(blocks, x, causal=causal, keys=None if causal else keys, at=at)
+    assert alone.shape == (3, 1, 8)
+    torch.testing.assert_close(alone[:, 0], whole)
+    weights = [x, *blocks.parameters()]
+    toward = torch.randn(3, 8)
+    expected = torch.autograd.grad((whole * toward).sum(), weights)
+    torch.testing.assert_close(torch.autograd.grad((alone[:, 0] * toward).sum(), weights), expected)
 
 
 def test_positions_by_hand():

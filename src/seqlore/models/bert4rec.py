@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
-from seqlore.models.layers import Block, Dropout, init_weights, positions
+from seqlore.models.layers import Block, Dropout, init_weights, positions, through
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 from seqlore.training.batches import padded_batches, windows
@@ -68,17 +68,16 @@ class BERT4RecNet(SequenceNet):
         init_weights(self.head)
         nn.init.normal_(self.position.weight, std=0.02)
 
-    def hidden(self, items: Tensor, masked: Tensor) -> Tensor:
-        """items [B, T], right-padded; masked bool [B, T], which are hidden → [B, T, d]."""
+    def hidden(self, items: Tensor, masked: Tensor, at: Tensor | None = None) -> Tensor:
+        """items [B, T], right-padded; masked bool [B, T], which are hidden → [B, T, d]; with ``at`` [B], the states at
+        that position alone, [B, 1, d]."""
         real = masked | (items > 0)
         x = torch.where(masked[..., None], self.mask, self.items(items.masked_fill(masked, 0)))
         back = real.sum(1) if self.config.position == "end" else None
         x = x + self.position(positions(items.shape[1], back, self.config.max_length, device=items.device))
         x = self.dropout(self.input_norm(x))
         keys = None if bool(real.all()) else real
-        for block in self.blocks:
-            x = block(x, causal=False, keys=keys)
-        return self.output_norm(x)
+        return self.output_norm(through(self.blocks, x, causal=False, keys=keys, at=at))
 
     def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
         """The state of a mask put behind each history."""
@@ -86,7 +85,7 @@ class BERT4RecNet(SequenceNet):
         items = nn.functional.pad(items, (0, 1))
         masked = torch.zeros_like(items, dtype=torch.bool)
         masked[rows, lengths] = True
-        return self.head(self.hidden(items, masked)[rows, lengths])
+        return self.head(self.hidden(items, masked, at=lengths)[:, 0])
 
     def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """(items [B, T], masked [B, T]) → loss of predicting the masked items."""

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from seqlore.config import Config
 from seqlore.data import Sequences
 from seqlore.models.causal import CausalNet
-from seqlore.models.layers import Attention, Dropout, init_weights, positions
+from seqlore.models.layers import Attention, Dropout, init_weights, picked, positions
 from seqlore.models.net import NetConfig, NetRecommender
 from seqlore.training.batches import plan
 
@@ -63,7 +63,7 @@ def low_pass(steps: int, period: int, kept: int) -> Tensor:
 
 
 class BSARecBlock(nn.Module):
-    """x [B, T, d] → [B, T, d]; ``low`` is the low-pass matrix."""
+    """x [B, T, d] → [B, T, d], or [B, 1, d] of the position ``at`` [B] of each row; ``low`` is the low-pass matrix."""
 
     def __init__(self, c: BSARecConfig) -> None:
         super().__init__()
@@ -75,10 +75,12 @@ class BSARecBlock(nn.Module):
         self.norm_filter, self.norm_attention, self.norm_feed_forward = (nn.LayerNorm(d) for _ in range(3))
         self.dropout = Dropout(c.dropout)
 
-    def forward(self, x: Tensor, low: Tensor) -> Tensor:
-        slow = low @ x
+    def forward(self, x: Tensor, low: Tensor, at: Tensor | None = None) -> Tensor:
+        attended = self.attention(x, causal=True, at=at)
+        slow = (low if at is None else low[at][:, None]) @ x
+        x = x if at is None else picked(x, at)
         filtered = self.norm_filter(x + self.dropout(slow + self.beta**2 * (x - slow)))
-        attended = self.norm_attention(x + self.dropout(self.attention(x, causal=True)))
+        attended = self.norm_attention(x + self.dropout(attended))
         x = self.alpha * filtered + (1 - self.alpha) * attended
         return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
 
@@ -100,8 +102,8 @@ class BSARecNet(CausalNet):
         low = low_pass(c.max_length, c.max_length, c.cutoff // 2 + 1)
         self.register_buffer("low", low.tril() if c.causal else low, persistent=False)
 
-    def hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """[B, T, d]."""
+    def hidden(self, items: Tensor, lengths: Tensor, at: Tensor | None = None) -> Tensor:
+        """[B, T, d]; with ``at`` [B], the states at that position alone, [B, 1, d]."""
         # From the latest event, as published (left padding); a causal net's positions must not tell what is to come.
         back = None if self.config.causal else lengths
         steps = items.shape[1]
@@ -110,9 +112,12 @@ class BSARecNet(CausalNet):
         real = (torch.arange(steps, device=items.device) < lengths[:, None])[..., None]
         x = self.dropout(self.input_norm(x)) * real
         low = self.low[:steps, :steps]  # type: ignore[index]
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, low) * real
-        return x
+        return self.blocks[-1](x, low, at=at)
+
+    def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
+        return self.hidden(items, lengths, at=lengths - 1)[:, 0]
 
     def forward(self, batch: tuple[Tensor, ...]) -> Tensor:
         """(items [B, T], lengths [B], targets [B]) → loss of predicting what follows; causal: as any causal net."""

@@ -96,16 +96,15 @@ class CL4SRecNet(SASRecNet):
         super().__init__(*args, **kwargs)
         self.mask = nn.Parameter(torch.randn(self.config.embedding_size) * self.config.init_std)
 
-    def view_states(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Items with masks [B, T], 0 pads → (states [B, T, d], lengths [B])."""
-        lengths = (view != 0).sum(1)
+    def distorted(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """Items with masks [B, T], 0 pads → (vectors [B, T, d], lengths [B])."""
         x = torch.where((view == MASKED)[..., None], self.mask, self.items(view.clamp_min(0)))
-        return self.states(x, lengths), lengths
+        return x, (view != 0).sum(1)
 
     def view(self, view: Tensor) -> Tensor:
         """What stands for a view in the contrast, [B, d]: its last state."""
-        states, lengths = self.view_states(view)
-        return self.compared(states[torch.arange(len(view), device=view.device), lengths - 1])
+        x, lengths = self.distorted(view)
+        return self.compared(self.states(x, lengths, at=lengths - 1)[:, 0])
 
     def compared(self, states: Tensor) -> Tensor:
         """States [N, d] whose inner products are the similarities."""

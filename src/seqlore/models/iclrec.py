@@ -75,7 +75,8 @@ class ICLRecNet(CL4SRecNet):
         return mean_state(self.hidden(items, lengths), lengths)
 
     def view(self, view: Tensor) -> Tensor:
-        return self.compared(mean_state(*self.view_states(view)))
+        x, lengths = self.distorted(view)
+        return self.compared(mean_state(self.states(x, lengths), lengths))
 
     def forward(self, batch: tuple[Tensor, ...]) -> Tensor:
         """(items [B, T + 1], users [B], first [B, ·], second [B, ·]) → the three losses, weighted."""

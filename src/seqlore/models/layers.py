@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,14 +40,24 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None = None) -> Tensor:
-        """x: [B, T, d]; keys: bool [B, T], which positions may be read (None = all)."""
+    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+        """x: [B, T, d]; keys: bool [B, T], which positions may be read (None = all); at: int64 [B], the one position
+        of each row that is computed (None = all) → [B, T, d], or [B, 1, d]."""
         b, t, d = x.shape
-        q, k, v = self.query_key_value(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         readable = None if keys is None else keys[:, None, None, :]
+        if at is None:
+            q, k, v = self.query_key_value(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        else:
+            # All positions are keys and values, one of them asks.
+            weight, bias = self.query_key_value.weight, self.query_key_value.bias
+            q = F.linear(picked(x, at), weight[:d], bias[:d]).view(b, 1, self.heads, d // self.heads).transpose(1, 2)
+            k, v = F.linear(x, weight[d:], bias[d:]).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+            if causal:
+                past = (torch.arange(t, device=x.device) <= at[:, None])[:, None, None, :]
+                readable, causal = past if readable is None else past & readable, False
         if self.training and self.dropout.threshold and x.device.type == "cpu":
             # With dropout the fused kernel falls back to this very arithmetic, and to a slower mask.
-            weights = q @ k.transpose(2, 3) * (d // self.heads) ** -0.5  # [B, H, T, T]
+            weights = q @ k.transpose(2, 3) * (d // self.heads) ** -0.5  # [B, H, T or 1, T]
             if causal:
                 readable = torch.ones(t, t, dtype=torch.bool, device=x.device).tril()
             if readable is not None:
@@ -54,7 +66,7 @@ class Attention(nn.Module):
         else:
             p = self.dropout.probability if self.training else 0.0
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=readable, dropout_p=p, is_causal=causal)
-        return self.output(out.transpose(1, 2).reshape(b, t, d))
+        return self.output(out.transpose(1, 2).reshape(b, -1, d))
 
 
 class Block(nn.Module):
@@ -68,13 +80,29 @@ class Block(nn.Module):
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None = None) -> Tensor:
-        """[B, T, d] → [B, T, d]."""
+    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+        """[B, T, d] → [B, T, d]; with ``at`` [B], what stands at that position of each row alone: [B, 1, d].
+
+        Where only one state of a row is read, the last of several blocks need not compute the others.
+        """
+        asked = x if at is None else picked(x, at)
         if self.pre_norm:
-            x = x + self.dropout(self.attention(self.norm_attention(x), causal=causal, keys=keys))
+            x = asked + self.dropout(self.attention(self.norm_attention(x), causal=causal, keys=keys, at=at))
             return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
-        x = self.norm_attention(x + self.dropout(self.attention(x, causal=causal, keys=keys)))
+        x = self.norm_attention(asked + self.dropout(self.attention(x, causal=causal, keys=keys, at=at)))
         return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
+
+
+def picked(x: Tensor, at: Tensor) -> Tensor:
+    """One position of each row: x [B, T, …], at [B] → [B, 1, …]."""
+    return x[torch.arange(len(x), device=x.device), at][:, None]
+
+
+def through(blocks: nn.ModuleList, x: Tensor, *, at: Tensor | None = None, **reading: Any) -> Tensor:
+    """All of ``blocks`` one after another, [B, T, d] → [B, T, d]; with ``at`` the last computes that position alone."""
+    for block in blocks[:-1]:
+        x = block(x, **reading)
+    return blocks[-1](x, at=at, **reading)
 
 
 def init_weights(module: nn.Module, std: float = 0.02) -> None:

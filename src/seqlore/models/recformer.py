@@ -38,7 +38,7 @@ from seqlore.data import Catalog, Sequences, Split
 from seqlore.data.catalog import as_text
 from seqlore.errors import DataError
 from seqlore.lore.tokenizer import PAD, SPECIAL, START, train_tokenizer
-from seqlore.models.layers import Block, Dropout, init_weights
+from seqlore.models.layers import Block, Dropout, init_weights, through
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 from seqlore.training.batches import plan
@@ -181,19 +181,18 @@ class RecformerNet(SequenceNet):
             F.pad(real, (1, 0), value=True),
         )
 
-    def read(self, tokens: Tensor, kinds: Tensor, positions: Tensor, real: Tensor) -> Tensor:
-        """What ``assemble`` gave → states of all tokens, [B, N, d]."""
+    def read(self, tokens: Tensor, kinds: Tensor, positions: Tensor, real: Tensor, at: Tensor | None = None) -> Tensor:
+        """What ``assemble`` gave → states of all tokens, [B, N, d], or of the one at ``at`` [B], [B, 1, d]."""
         place = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.word(tokens) + self.place(place) + self.kind(kinds) + self.item_place(positions)
         x = self.dropout(self.input_norm(x))
         keys = None if bool(real.all()) else real
-        for block in self.blocks:
-            x = block(x, causal=False, keys=keys)
-        return self.output_norm(x)
+        return self.output_norm(through(self.blocks, x, causal=False, keys=keys, at=at))
 
     def direction(self, items: Tensor, lengths: Tensor) -> Tensor:
         """What stands for a history: [B, d], of length 1."""
-        return F.normalize(self.read(*self.assemble(items, lengths))[:, 0], dim=1)
+        begin = torch.zeros_like(lengths)
+        return F.normalize(self.read(*self.assemble(items, lengths), at=begin)[:, 0], dim=1)
 
     def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
         """[B, d], a few rows at a time: a row of items is many of tokens."""

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from seqlore.config import Config
-from seqlore.models.layers import Block, Dropout, init_weights, positions
+from seqlore.models.layers import Block, Dropout, init_weights, positions, through
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 
@@ -69,18 +68,25 @@ class SASRecNet(SequenceNet):
         """[B, T, d]. Pads stand on the right, where a causal net's real positions never look."""
         return self.states(self.items(items), lengths)
 
-    def states(self, x: Tensor, lengths: Tensor, *, causal: bool = True, keys: Tensor | None = None) -> Tensor:
-        """Vectors [B, T, d] of events → states [B, T, d]; ``keys``: bool [B, T], what may be read (None = all)."""
+    def states(
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        *,
+        causal: bool = True,
+        keys: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """Vectors [B, T, d] of events → states [B, T, d]; ``keys``: bool [B, T], what may be read (None = all);
+        ``at``: int64 [B], the one state of each row that is asked for (None = all; else [B, 1, d])."""
         if self.position is not None:
             back = lengths if self.config.position == "end" else None
             x = x + self.position(positions(x.shape[1], back, self.config.max_length, device=x.device))
         x = self.dropout(self.input_norm(x))
-        for block in self.blocks:
-            x = block(x, causal=causal, keys=keys)
-        return self.output_norm(x)
+        return self.output_norm(through(self.blocks, x, causal=causal, keys=keys, at=at))
 
     def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
-        return self.hidden(items, lengths)[torch.arange(len(items), device=items.device), lengths - 1]
+        return self.states(self.items(items), lengths, at=lengths - 1)[:, 0]
 
     def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """(items [B, T + 1], users [B]) → loss of predicting each event from those before it."""

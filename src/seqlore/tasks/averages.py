@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlore.tasks.likeness import Likeness, Means
+from seqlore.tasks.likeness import Likeness
+from seqlore.tasks.means import Means
 from seqlore.tasks.split import Pairs, TaskSplit
 
 Floats = NDArray[np.float64]

@@ -66,6 +66,31 @@ def test_pads_change_no_state():
     torch.testing.assert_close(padded[:1], alone)
 
 
+def test_what_stands_for_a_text_is_the_mean_of_its_states_or_the_first_one():
+    items, lengths = torch.tensor([[1, 2], [2, 0]]), torch.tensor([2, 1])
+    model = net(layers=2)
+    text = model.assemble(items, lengths)
+    states, real = model.read(*text), text[-1]
+    mean = torch.stack([states[i, real[i]].mean(0) for i in range(2)])
+    torch.testing.assert_close(model.direction(items, lengths), torch.nn.functional.normalize(mean, dim=1))
+    model = net(layers=2, pooling="begin")
+    first = model.read(*model.assemble(items, lengths))[:, 0]
+    torch.testing.assert_close(model.direction(items, lengths), torch.nn.functional.normalize(first, dim=1))
+
+
+def test_an_encoder_tells_texts_apart_before_it_has_learned():
+    torch.manual_seed(0)
+    tokens = torch.randint(5, 300, (400,))
+    texts = {"tokens": tokens, "kinds": torch.full((400,), VALUE), "ends": torch.arange(0, 401, 10)}
+    texts |= {"tokenizer": torch.zeros(1, dtype=torch.uint8)}
+    config = RecformerConfig(vocabulary=300, max_length=4)
+    model = RecformerNet(np.ones(41), config, None, texts).eval()
+    model.refresh()
+    found = model.table()[1:]
+    cosines = (found @ found.T)[~torch.eye(40, dtype=torch.bool)]
+    assert cosines.mean() < 0.9, "started as BERT is, so narrow a net gives them 0.96"
+
+
 def test_pretraining_matches_histories_with_their_next_items():
     model = net(mask_weight=0.0)
     items, lengths, targets = torch.tensor([[1, 2], [2, 0], [1, 0]]), torch.tensor([2, 1, 1]), torch.tensor([1, 2, 1])

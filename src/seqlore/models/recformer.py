@@ -4,8 +4,8 @@ Li et al., "Text Is All You Need: Learning Language Representations for Sequenti
 (10.1145/3580305.3599519).
 
 As published: an item is a flat list of its attributes, name and value; a history is <s> and its items, latest first;
-vectors of token, place, kind (<s>, name, value) and item position are summed; the state of <s> stands for a history,
-and for an item as a history of one; scores are cosines over a temperature of 0.05. Pre-training matches a history with
+vectors of token, place, kind (<s>, name, value) and item position are summed; one vector stands for a history, and for
+an item as a history of one; scores are cosines over a temperature of 0.05. Pre-training matches a history with
 its next item against those of the batch, with masked-token prediction at weight 0.1. Tuning predicts one random event
 of each sequence in each epoch from those before it, over all items, whose vectors are made anew before each of the
 first ``refresh_epochs`` epochs and then stand still (the paper's second stage).
@@ -16,14 +16,18 @@ The encoder of the last making anew is kept beside the net, so that added items 
 Differs: published weights start from Longformer and are pre-trained on seven other categories; here the encoder and its
 vocabulary are small and learned on the catalogue at hand, so a figure of this class is none of theirs. Attention is
 full instead of within 64 tokens. The second stage begins at a fixed epoch instead of at the best of the first, and
-every chosen token of the masked prediction is masked.
+every chosen token of the masked prediction is masked. What a small encoder needs that a pretrained one does not: the
+mean of all states stands for a text (``pooling="begin"``: that of <s>, as published), weights start by Glorot's rule
+and vectors of place, kind and position a quarter as large as those of words, or all texts have one vector and
+pre-training leaves it so; attention weights are not dropped (``attention_dropout``; published: 0.1).
+docs/models-sequential.md says what each is worth.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -38,7 +42,7 @@ from seqlore.data import Catalog, Sequences, Split
 from seqlore.data.catalog import as_text
 from seqlore.errors import DataError
 from seqlore.lore.tokenizer import PAD, SPECIAL, START, train_tokenizer
-from seqlore.models.layers import Block, Dropout, init_weights, through
+from seqlore.models.layers import Block, Dropout, through
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 from seqlore.training.batches import plan
@@ -68,11 +72,21 @@ class RecformerConfig(NetConfig):
     heads: int = Field(default=2, ge=1, description="Attention heads; must divide the width.")
     inner_size: int | None = Field(default=None, ge=1, description="Width of the feed-forward; None = 4 d.")
     pre_norm: bool = Field(default=False, description="Layer norm before each sublayer (else after, as published).")
-    dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="Dropout on the input, in attention and after each sublayer."
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout on the input, in and after each sublayer.")
+    attention_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Dropout of attention weights (published: 0.1); without it no matrix of tokens by tokens is kept.",
+    )
+    pooling: Literal["mean", "begin"] = Field(
+        default="mean", description="What stands for a text: the mean state of its tokens, or (published) that of <s>."
     )
     temperature: float = Field(default=0.05, gt=0, description="Divides cosines.")
-    batch_tokens: int = Field(default=4096, ge=1, description="Tokens of text in a batch.")
+    batch_tokens: int = Field(default=3072, ge=1, description="Tokens of text in a batch.")
+    learning_rate: float = Field(
+        default=3e-4, gt=0, description="Of tuning: the items' vectors stand still while what reads histories moves."
+    )
     refresh_epochs: int | None = Field(
         default=16, ge=1, description="Epochs before each of which items are encoded anew; None = all."
     )
@@ -148,12 +162,20 @@ class RecformerNet(SequenceNet):
             Block(d, config.heads, config.dropout, inner=inner, pre_norm=config.pre_norm) for _ in range(config.layers)
         )
         self.output_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
-        init_weights(self.blocks)
+        for block in self.blocks:
+            block.attention.dropout = Dropout(config.attention_dropout)
+        for part in self.blocks.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_normal_(part.weight)
+                nn.init.zeros_(part.bias)
+        # A token is its word first, and attention and feed-forward say something from the start: with the usual 0.02 in
+        # all of them a net as narrow as this gives all texts one vector, and stays there.
+        nn.init.normal_(self.word.weight, std=0.02)
+        for embedding in (self.place, self.kind, self.item_place):
+            nn.init.normal_(embedding.weight, std=0.005)
         #: All weights that read a text, as the items' vectors were last made with.
         self.register_buffer("encoder", parameters_to_vector(self.reading().values()).detach())
         self.register_load_state_dict_pre_hook(_own_encoder)
-        for embedding in (self.word, self.place, self.kind, self.item_place):
-            nn.init.normal_(embedding.weight, std=0.02)
 
     def lengths(self) -> Tensor:
         """Tokens of each item, [size]; none of item 0."""
@@ -191,8 +213,11 @@ class RecformerNet(SequenceNet):
 
     def direction(self, items: Tensor, lengths: Tensor) -> Tensor:
         """What stands for a history: [B, d], of length 1."""
-        begin = torch.zeros_like(lengths)
-        return F.normalize(self.read(*self.assemble(items, lengths), at=begin)[:, 0], dim=1)
+        text = self.assemble(items, lengths)
+        if self.config.pooling == "begin":
+            return F.normalize(self.read(*text, at=torch.zeros_like(lengths))[:, 0], dim=1)
+        real = text[-1][..., None].to(self.word.weight.dtype)
+        return F.normalize((self.read(*text) * real).sum(1), dim=1)
 
     def last_hidden(self, items: Tensor, lengths: Tensor) -> Tensor:
         """[B, d], a few rows at a time: a row of items is many of tokens."""
@@ -319,6 +344,8 @@ class Recformer(NetRecommender):
         size = self.net.lengths().cpu().numpy()
         words = np.bincount(histories.row_ids, size[histories.items], minlength=len(train)).astype(np.int64) + 1
         rank, world = shard
+        if epoch < 0:  # pre-training reads the targets' texts too
+            words = np.maximum(words, size[train.items[stops]] + 1)
         chosen = plan(np.minimum(words, c.max_tokens), c.batch_tokens, rng)
         for index in chosen[rank : len(chosen) - len(chosen) % world if world > 1 else None : world]:
             padded = histories.take(index).padded().astype(np.int64)

@@ -51,7 +51,7 @@ from seqlore.training.batches import plan
 BEGIN, NAME, VALUE = range(3)
 
 #: Tokens that are encoded together when nothing is learned.
-READ_TEXT = 32_768
+READ_TEXT = 8_192
 
 
 class RecformerConfig(NetConfig):

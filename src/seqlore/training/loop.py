@@ -26,6 +26,10 @@ from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.errors import ConfigError, DataError
+from seqlore.training.memory import trim
+
+#: Steps after which freed memory is given back; more often costs time (3 % of SASRec's at 16).
+TRIMMED = 64
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -144,6 +148,8 @@ def train(
             total += loss.detach()
             count += 1
             state.average(state.steps + count)
+            if count % TRIMMED == 0:
+                trim()
         state.steps += count
         if not count:
             raise DataError("training has no batch: every sequence is too short to predict anything from")

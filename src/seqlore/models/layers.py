@@ -72,10 +72,20 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Self-attention and feed-forward, each with residual and layer norm, before (pre) or after (post) it."""
 
-    def __init__(self, width: int, heads: int, dropout: float, *, inner: int, pre_norm: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float,
+        *,
+        inner: int,
+        pre_norm: bool,
+        attention_dropout: float | None = None,
+    ) -> None:
+        """Args: attention_dropout: of attention weights; None = ``dropout``."""
         super().__init__()
         self.pre_norm = pre_norm
-        self.attention = Attention(width, heads, dropout)
+        self.attention = Attention(width, heads, dropout if attention_dropout is None else attention_dropout)
         self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.GELU(), Dropout(dropout), nn.Linear(inner, width))
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = Dropout(dropout)

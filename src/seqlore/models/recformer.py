@@ -159,11 +159,17 @@ class RecformerNet(SequenceNet):
         self.input_norm, self.dropout = nn.LayerNorm(d), Dropout(config.dropout)
         inner = config.inner_size or 4 * d
         self.blocks = nn.ModuleList(
-            Block(d, config.heads, config.dropout, inner=inner, pre_norm=config.pre_norm) for _ in range(config.layers)
+            Block(
+                d,
+                config.heads,
+                config.dropout,
+                inner=inner,
+                pre_norm=config.pre_norm,
+                attention_dropout=config.attention_dropout,
+            )
+            for _ in range(config.layers)
         )
         self.output_norm = nn.LayerNorm(d) if config.pre_norm else nn.Identity()
-        for block in self.blocks:
-            block.attention.dropout = Dropout(config.attention_dropout)
         for part in self.blocks.modules():
             if isinstance(part, nn.Linear):
                 nn.init.xavier_normal_(part.weight)

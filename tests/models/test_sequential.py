@@ -46,6 +46,8 @@ MODELS: dict[str, dict] = {
 #: A value other than the default and SMALL's for each setting of their own (inherited ones are tested with the nets).
 FLIPPED = {
     "hidden_size": 20,
+    "attention_dropout": 0.6,
+    "pooling": "begin",
     "input_dropout": 0.6,
     "layers": 3,
     "stranger_share": 0.6,

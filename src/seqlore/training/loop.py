@@ -28,7 +28,7 @@ from seqlore.config import Config
 from seqlore.errors import ConfigError, DataError
 from seqlore.training.memory import trim
 
-#: Steps after which freed memory is given back; more often costs time (3 % of SASRec's at 16).
+#: Steps after which freed memory is given back; each time costs some: at 16, a few per cent of SASRec's.
 TRIMMED = 64
 
 Progress = Callable[[dict[str, Any]], None]

@@ -10,8 +10,8 @@ from functools import cache
 def trim() -> None:
     """Give back what the C library keeps of freed memory; nothing where it has no such call (it is glibc's).
 
-    Batches of ragged texts have ever other shapes, and what one leaves rarely fits the next: of the 4 GB that Recformer
-    took for titles of Amazon Beauty 0.5 were in use between two steps.
+    Batches of ragged texts have ever other shapes, and what one leaves rarely fits the next: on titles of Amazon Beauty
+    Recformer grew to 4 GB, where 0.5 are in use between two steps of its pre-training.
     """
     if (call := _malloc_trim()) is not None:
         call(0)

@@ -1,13 +1,14 @@
 """What learns: a body that fills blanks, in the one training loop; batches of it; an adapter where one is wanted.
 
-The loss is the mean cross-entropy of the tokens of the blanks, end marks included (Chu et al. 2023, equation 1).
+The loss is the mean cross-entropy of the tokens of the blanks, end marks included (Chu et al. 2023, equation 1); or of
+each text first, as P5 has it, so that a rating, one word, weighs as much as a tail of titles.
 Adapter: Hu et al., "LoRA", ICLR 2022 (arXiv 2106.09685), from peft, on the four kinds of layers that the paper names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from seqlore.glm.model import LORA_TARGETS, blank_sight
 from seqlore.language.trie import Trie
 from seqlore.training.batches import plan
 
+#: What a loss is a mean of.
+Average = Literal["tokens", "texts"]
 #: Documents that are blanked together.
 CHUNK = 8192
 #: Padded tokens of a batch in which nothing is learned.
@@ -34,11 +37,12 @@ class BlankNet(nn.Module):
     ``longest``.
     """
 
-    def __init__(self, body: Any, trie: Trie | None = None) -> None:
+    def __init__(self, body: Any, trie: Trie | None = None, average: Average = "tokens") -> None:
         """Args: trie: of titles. A token within one is then learned as a share of what may follow there, as it is
-        searched with ``normalise = "children"``; what can only go on in one way asks nothing of the body."""
+        searched with ``normalise = "children"``; what can only go on in one way asks nothing of the body.
+            average: over target tokens, or over texts, of which each has the mean of its own."""
         super().__init__()
-        self._trie = trie
+        self._trie, self._average = trie, average
         self.trained = nn.ParameterList(p for p in body.parameters() if p.requires_grad)
         self._body = [body]  # in a list, where the module tree does not look
         self._place: torch.device | None = None
@@ -78,8 +82,13 @@ class BlankNet(nn.Module):
         return torch.zeros(len(read), device=found.device).index_put((some,), found)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Mean loss of the targets."""
-        return self.losses(batch).mean()
+        """Mean loss."""
+        losses = self.losses(batch)
+        if self._average == "tokens":
+            return losses.mean()
+        row = batch.at // batch.ids.shape[1]
+        count = row.bincount(minlength=len(batch.ids))
+        return (losses / count[row]).sum() / (count > 0).sum()
 
     @torch.no_grad()
     def log_likelihood(self, blanked: Blanked) -> float:

@@ -46,6 +46,7 @@ from seqlore.models.layers import Block, Dropout, through
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
 from seqlore.text.source import TextInit
 from seqlore.training.batches import plan
+from seqlore.training.memory import given_back_at_once
 
 #: Kinds of tokens, as :class:`RecformerNet` tells them apart.
 BEGIN, NAME, VALUE = range(3)
@@ -330,7 +331,8 @@ class Recformer(NetRecommender):
         if c.pretrain_epochs:
             learn = self.training_sequences(split)
             learn = learn.take(learn.lengths >= 2)
-            self.pretrain(Pretraining(net), lambda epoch, shard: self.batches(learn, -epoch, shard), **files)
+            with given_back_at_once():
+                self.pretrain(Pretraining(net), lambda epoch, shard: self.batches(learn, -epoch, shard), **files)
         return net
 
     def before_epoch(self, train: Sequences, epoch: int) -> None:

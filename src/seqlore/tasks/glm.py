@@ -39,7 +39,7 @@ from seqlore.glm.positions import Automaton, PositionConfig, entity_trie
 from seqlore.glm.pretrain import SHAPES, GLMPretrainConfig, checked_start, pretrain_glm, split_texts
 from seqlore.glm.spans import MaskConfig
 from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
-from seqlore.glm.training import BlankNet, add_lora, batches
+from seqlore.glm.training import Average, BlankNet, add_lora, batches
 from seqlore.glm.tree import BlankTree, Question, questions
 from seqlore.glm.windows import WindowConfig
 from seqlore.language.decoding import Normalise, beam_search
@@ -93,6 +93,11 @@ class TaskGLMConfig(TrainConfig):
     positions: PositionConfig = Field(default_factory=PositionConfig, description="Rule of the position ids.")
     tune: Literal["full", "lora"] = Field(default="full", description="What learns.")
     lora_rank: int = Field(default=8, ge=1, description="Rank of the adapter.")
+    average: Average = Field(
+        default="tokens",
+        description="What the loss is a mean of: target tokens, as GLM's; texts, each by its own mean, as P5's, so "
+        "that stars weigh as much as a tail of titles.",
+    )
     batch_tokens: int = Field(default=4096, ge=16, description="Padded tokens of a step.")
     decoding: Literal["beam", "exact"] = Field(
         default="beam",
@@ -251,7 +256,8 @@ class TaskGLM:
         return blank(documents, spans, self._writer.marks, self._automaton, order)
 
     def _tune(self, material: Material, mixture: Mixture, checkpoint: Path | None, log: Path | None) -> None:
-        config, net, split = self.config, BlankNet(self._body), material.tasks.split
+        config, split = self.config, material.tasks.split
+        net = BlankNet(self._body, average=config.average)
         share = config.masked / (1 - config.masked)
 
         def parts(epoch: int) -> Iterator[Blanked]:

@@ -195,6 +195,18 @@ def test_the_cache_changes_nothing(model: GLM):
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-5)
 
 
+def test_the_last_block_computes_what_is_wanted_and_no_more(model: GLM):
+    ids, inter, intra = (torch.cat([x, x.flip(1)]) for x in row()[:3])
+    sight, at = blank_sight(torch.tensor([5, 3]), 9), torch.tensor([[5, 8, 8], [0, 3, 4]])
+    rows: list[int] = []
+    for block in model.transformer.layers:
+        block.mlp.register_forward_pre_hook(lambda _, x: rows.append(x[0].shape[1]))
+    every = model(ids, inter, intra, sight)
+    some = model(ids, inter, intra, sight, at=at)
+    torch.testing.assert_close(some, torch.stack([every[i, places] for i, places in enumerate(at)]))
+    assert rows == [9, 9, 9, 3]
+
+
 def test_lora_finds_four_layers_a_block_and_folds_into_them(model: GLM):
     ids, inter, intra, context = row()
     sight = blank_sight(torch.tensor([context]), 9)

@@ -17,6 +17,7 @@ from seqlore.glm.model import GLM, GLMConfig
 from seqlore.glm.pretrain import GLMPretrainConfig
 from seqlore.glm.recsysllm import RecSysLLMConfig
 from seqlore.glm.texts import Example
+from seqlore.glm.training import BlankNet
 from seqlore.tasks.glm import TaskGLM, TaskGLMConfig
 from seqlore.tasks.material import Material, MaterialConfig, write
 from seqlore.tasks.mixing import Mixture, MixtureConfig
@@ -54,6 +55,24 @@ def test_every_family_is_judged_seen_unseen_and_scrambled(model: TaskGLM, materi
     assert {"hr@1", "ndcg@1", "hr@2", "ndcg@2"} == set(found["sequential"]["seen"].values)
     # What every review of this world says is learned: "The sound is great." or "awful".
     assert found["explanation"]["seen"].values["rouge1"] > 60
+
+
+def test_a_loss_over_texts_weighs_each_alike(model: TaskGLM, material: Material):
+    written = [e for f in ("rating", "explanation") for e in Mixture(material, model.naming, seed=1)._written(
+        f, np.arange(3), np.random.default_rng(0))]  # fmt: skip
+    part = model._blanked([e.text for e in written])
+    alone = [float(BlankNet(model._body)(part.batch(np.array([i])))) for i in range(6)]
+    every = part.batch(np.arange(6))
+    assert float(BlankNet(model._body, average="texts")(every)) == pytest.approx(np.mean(alone), rel=1e-4)
+    assert float(BlankNet(model._body)(every)) != pytest.approx(np.mean(alone), rel=1e-2), "stars are one word"
+
+
+def test_the_tuning_takes_the_mean_that_is_set(material: Material):
+    ratios = MixtureConfig(ratios={"rating": 1, "explanation": 1})
+    told = {
+        m: TaskGLM(settings(epochs=1, average=m, mixture=ratios)).fit(material).history for m in ("tokens", "texts")
+    }
+    assert told["tokens"][0]["train_loss"] != pytest.approx(told["texts"][0]["train_loss"], rel=1e-3)
 
 
 def test_stars_are_shares_of_one_likelihood(model: TaskGLM, material: Material):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from seqlore.errors import ConfigError
 from seqlore.glm.marks import NAMES, load_tokenizer
+from seqlore.glm.model import picked
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -89,9 +90,16 @@ class CausalBody(nn.Module):
         return CausalCache()
 
     def forward(
-        self, ids: Tensor, inter: Tensor, intra: Tensor, sight: Tensor, cache: CausalCache | None = None
+        self,
+        ids: Tensor,
+        inter: Tensor,
+        intra: Tensor,
+        sight: Tensor,
+        cache: CausalCache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states [B, T, d]; arguments as those of :class:`seqlore.glm.model.GLM`, but nothing is seen ahead."""
+        """Hidden states [B, T, d], or [B, M, d]; arguments as those of :class:`seqlore.glm.model.GLM`, but nothing is
+        seen ahead, and ``at`` saves nothing."""
         length = ids.shape[1]
         ahead = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
         before = torch.zeros(length, sight.shape[2] - length, dtype=torch.bool, device=ids.device)
@@ -107,7 +115,7 @@ class CausalBody(nn.Module):
             past_key_values=None if cache is None else cache.inner,
             use_cache=cache is not None,
         )
-        return out.last_hidden_state
+        return out.last_hidden_state if at is None else picked(out.last_hidden_state, at)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, d] → […, size]."""

@@ -87,10 +87,15 @@ class SelfAttention(nn.Module):
         self.dense = nn.Linear(d, d)
         self.output_dropout = nn.Dropout(config.output_dropout_prob)
 
-    def forward(self, x: Tensor, mask: Tensor, layer: int, cache: Cache | None) -> Tensor:
-        """x [B, T, d], mask bool [B, 1, T, all keys] → [B, T, d]."""
+    def forward(
+        self, x: Tensor, mask: Tensor, layer: int, cache: Cache | None = None, at: Tensor | None = None
+    ) -> Tensor:
+        """x [B, T, d], mask bool [B, 1, T, all keys] → [B, T, d]; with ``at`` int64 [B, M] of these places, [B, M, d],
+        and the mask has M rows."""
         # [B, T, 3d] → three of [B, heads, T, d / heads]: thirds first, heads within each third
         q, k, v = self.query_key_value(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if at is not None:
+            q = q.gather(2, at[:, None, :, None].expand(-1, self.heads, -1, q.shape[-1]))
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         out = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
@@ -121,9 +126,12 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, config.layernorm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, mask: Tensor, layer: int, cache: Cache | None) -> Tensor:
-        """[B, T, d] → [B, T, d]."""
-        x = x + self.attention(self.input_layernorm(x), mask, layer, cache)
+    def forward(
+        self, x: Tensor, mask: Tensor, layer: int, cache: Cache | None = None, at: Tensor | None = None
+    ) -> Tensor:
+        """[B, T, d] → [B, T, d], or [B, M, d] of the places ``at``."""
+        heard = self.attention(self.input_layernorm(x), mask, layer, cache, at)
+        x = (x if at is None else picked(x, at)) + heard
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -188,18 +196,29 @@ class GLM(nn.Module):
         """An empty one."""
         return Cache()
 
-    def forward(self, ids: Tensor, inter: Tensor, intra: Tensor, sight: Tensor, cache: Cache | None = None) -> Tensor:
-        """Hidden states [B, T, d].
+    def forward(
+        self,
+        ids: Tensor,
+        inter: Tensor,
+        intra: Tensor,
+        sight: Tensor,
+        cache: Cache | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states [B, T, d], or [B, M, d] of the places ``at``.
 
         Args: ids, inter, intra: int64 [B, T]. sight: bool [B, T, C + T], what each token sees of what ``cache`` holds
-            (C positions) and of the row itself. cache: extended by the row.
+            (C positions) and of the row itself. cache: extended by the row. at: int64 [B, M], places in the row; the
+            last block computes no others.
         """
         stack = self.transformer
         x = self.word_embeddings(ids) + stack.position_embeddings(inter) + stack.block_position_embeddings(intra)
         x = stack.embedding_dropout(x)
         mask = sight[:, None]  # [B, 1, T, C + T]
-        for i, block in enumerate(stack.layers):
+        last = len(stack.layers) - 1
+        for i, block in enumerate(stack.layers[:-1]):
             x = block(x, mask, i, cache)
+        x = stack.layers[last](x, mask if at is None else picked(sight, at)[:, None], last, cache, at)
         return stack.final_layernorm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -225,6 +244,11 @@ class GLM(nn.Module):
             {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors"
         )
         return folder
+
+
+def picked(x: Tensor, at: Tensor) -> Tensor:
+    """x [B, T, …] at the places int64 [B, M] → [B, M, …]."""
+    return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def blank_sight(context: Tensor, length: int) -> Tensor:

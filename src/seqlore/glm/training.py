@@ -61,9 +61,13 @@ class BlankNet(nn.Module):
             self.body.to(batch.ids.device)
             self._trie = None if self._trie is None else self._trie.to(batch.ids.device)
             self._place = batch.ids.device
-        sight = blank_sight(batch.context, batch.ids.shape[1])
-        hidden = self.body(batch.ids, batch.inter, batch.intra, sight)  # [B, T, d]
-        read = hidden.flatten(0, 1)[batch.at]  # [M, d]
+        width = batch.ids.shape[1]
+        row, place = batch.at // width, batch.at % width
+        place = place - batch.context[row]  # in part B, of which all and nothing else is asked
+        most = int(place.max()) + 1
+        b = (batch.context[:, None] + torch.arange(most, device=place.device)).clamp_max(width - 1)
+        hidden = self.body(batch.ids, batch.inter, batch.intra, blank_sight(batch.context, width), at=b)  # [B, most, d]
+        read = hidden[row, place]  # [M, d]
         if self._trie is not None:
             return self._shares(self._trie, read, batch)
         return F.cross_entropy(self.body.logits(read).float(), batch.targets, reduction="none")

@@ -62,12 +62,12 @@ class BlankTree:
             ids[i, : a + 1], inter[i, : a + 1] = [*q.ids, self._automaton.start], [*range(a), q.mask]
             intra[i, :a], intra[i, a] = q.intra, 1
         context = torch.tensor([len(q.ids) for q in self._asked], device=device)
-        at = (torch.from_numpy(x).to(device) for x in (ids, inter, intra))
-        hidden = self._body(*at, blank_sight(context, width), self.cache)
+        told = (torch.from_numpy(x).to(device) for x in (ids, inter, intra))
+        hidden = self._body(*told, blank_sight(context, width), self.cache, context[:, None])  # [n, 1, d]
         self.tokens += n * width
         self.sight = (torch.arange(width, device=device) <= context[:, None])[:, None]  # [n, W, C], of the latest token
         self.state = self._automaton.begin(n, 1, device=device)
-        return self._body.logits(hidden[torch.arange(n, device=device), context])[:, None]
+        return self._body.logits(hidden)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these questions only. rows: bool [n]."""

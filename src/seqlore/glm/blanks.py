@@ -101,6 +101,7 @@ class Blanked:
     Attributes:
         a, b: tokens of the parts, as ragged sequences. a_intra: int64 [m_a]; inter of A is the place in it.
         b_inter, b_intra, targets: int64 [m_b]; the token that each of B is to be followed by.
+        weights: float32 [n], of each document in a loss; None = alike.
     """
 
     a: Sequences
@@ -109,6 +110,7 @@ class Blanked:
     b_inter: Ints
     b_intra: Ints
     targets: Ints
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -135,12 +137,14 @@ class Blanked:
             self.b_intra[flat],
         )
         arrays = (ids, inter, intra, la, row * width + place, self.targets[flat])
-        return Batch(*(torch.from_numpy(np.ascontiguousarray(x, np.int64)) for x in arrays))
+        weight = torch.ones(n) if self.weights is None else torch.from_numpy(self.weights[index])
+        tensors = [torch.from_numpy(np.ascontiguousarray(x, np.int64)) for x in arrays]
+        return Batch(*tensors, weight)  # type: ignore[call-arg]
 
 
 class Batch(NamedTuple):
     """Rows A, B, padding. ids, inter, intra: int64 [B, T]. context: [B], tokens of A. at: [M], where in the flattened
-    rows something is to be predicted; targets: [M], what."""
+    rows something is to be predicted; targets: [M], what. weight: float32 [B], of each row in a loss."""
 
     ids: Tensor
     inter: Tensor
@@ -148,6 +152,7 @@ class Batch(NamedTuple):
     context: Tensor
     at: Tensor
     targets: Tensor
+    weight: Tensor
 
 
 def blank(

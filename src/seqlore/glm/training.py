@@ -86,13 +86,12 @@ class BlankNet(nn.Module):
         return torch.zeros(len(read), device=found.device).index_put((some,), found)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Mean loss."""
-        losses = self.losses(batch)
-        if self._average == "tokens":
-            return losses.mean()
+        """Mean loss, weighted by text."""
         row = batch.at // batch.ids.shape[1]
-        count = row.bincount(minlength=len(batch.ids))
-        return (losses / count[row]).sum() / (count > 0).sum()
+        weight = batch.weight[row]  # of each target
+        if self._average == "texts":
+            weight = weight / row.bincount(minlength=len(batch.ids))[row]
+        return (self.losses(batch) * weight).sum() / weight.sum()
 
     @torch.no_grad()
     def log_likelihood(self, blanked: Blanked) -> float:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -266,7 +267,9 @@ class TaskGLM:
             while several := list(islice(examples, TOGETHER)):
                 n = round(len(several) * share)
                 extra = histories.drawn(learn, n, config.windows, rng) if histories is not None else []
-                yield self._blanked([*(e.text for e in several), *extra], len(extra), rng)
+                weights = [mixture.weight(e) for e in several] + [1.0] * len(extra)
+                made = self._blanked([*(e.text for e in several), *extra], len(extra), rng)
+                yield replace(made, weights=np.array(weights, np.float32))
 
         def of_epoch(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
             return batches(parts(epoch), config.batch_tokens, np.random.default_rng((config.seed, epoch)), shard)

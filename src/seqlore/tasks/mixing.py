@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -23,6 +24,11 @@ class MixtureConfig(Config):
     ratios: dict[Family, float] = Field(
         default_factory=lambda: dict.fromkeys(FAMILIES, 1.0),
         description="How often an epoch reads each training pair of a family; 0.1 reads a tenth, drawn anew.",
+    )
+    weights: dict[Family, Annotated[float, Field(gt=0)]] = Field(
+        default={},
+        description="Of a family's texts in the loss; 1 where none is given, as for masked histories. Where families "
+        "share the steps of AdamW, that with the small gradients learns slowly.",
     )
     prompts: dict[Family, str] = Field(default={}, description="Prompt files in place of the built-in ones.")
     lists: float = Field(default=0.2, ge=0, le=1, description="Share of item questions that show a list of candidates.")
@@ -49,6 +55,10 @@ class Mixture:
     def families(self) -> list[Family]:
         """Those that are read."""
         return [f for f, ratio in self.config.ratios.items() if ratio > 0]
+
+    def weight(self, example: Example) -> float:
+        """Of an example in the loss."""
+        return self.config.weights.get(example.task, 1.0)  # type: ignore[call-overload]
 
     def prompts(self, family: Family) -> PromptFile:
         """The family's prompt file."""

@@ -68,7 +68,7 @@ class P5Config(TrainConfig):
 
 
 class P5Net(nn.Module):
-    """T5 with whole-word embeddings; ``forward(batch)`` is the mean loss of the answers' tokens."""
+    """T5 with whole-word embeddings; ``forward(batch)`` is the loss: the mean of each answer's tokens, averaged."""
 
     def __init__(self, size: int, config: P5Config) -> None:
         super().__init__()
@@ -111,10 +111,11 @@ class P5Net(nn.Module):
         own = out.logits.float().log_softmax(2).gather(2, answers[..., None])[..., 0]
         return (own * (answers != PAD)).sum(1)
 
-    def forward(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        ids, words, answers = batch
-        total = self.log_p(self.encoded(ids, words), (ids != PAD).long(), answers).sum()
-        return -total / (answers != PAD).sum()
+    def forward(self, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """(ids, words, answers, weights [B] of the answers) → loss."""
+        ids, words, answers, weight = batch
+        log_p = self.log_p(self.encoded(ids, words), (ids != PAD).long(), answers) / (answers != PAD).sum(1)
+        return -(log_p * weight).sum() / weight.sum()
 
 
 class P5:
@@ -153,7 +154,8 @@ class P5:
                 for index in plan(np.array([len(q.ids) for q, _ in rows]), config.batch_tokens, rng)[
                     shard[0] :: shard[1]
                 ]:
-                    yield self._batch([rows[i] for i in index])
+                    weight = torch.tensor([mixture.weight(several[i]) for i in index])
+                    yield (*self._batch([rows[i] for i in index]), weight)
 
         held = mixture.held(config.valid_cases)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from seqlore.tasks.material import Material, MaterialConfig, write
 from seqlore.tasks.mixing import Mixture, MixtureConfig
 from seqlore.tasks.model import TaskEvaluation, evaluate, sample
 from seqlore.tasks.naming import Titles
+from seqlore.tasks.p5 import P5, P5Config
 from seqlore.tasks.prompts import FAMILIES, load_prompts
 from seqlore.tasks.split import TaskSplit
 
@@ -65,6 +67,34 @@ def test_a_loss_over_texts_weighs_each_alike(model: TaskGLM, material: Material)
     every = part.batch(np.arange(6))
     assert float(BlankNet(model._body, average="texts")(every)) == pytest.approx(np.mean(alone), rel=1e-4)
     assert float(BlankNet(model._body)(every)) != pytest.approx(np.mean(alone), rel=1e-2), "stars are one word"
+
+
+def test_a_text_weighs_as_it_is_told(model: TaskGLM, material: Material):
+    written = [e for f in ("rating", "explanation") for e in Mixture(material, model.naming, seed=1)._written(
+        f, np.arange(3), np.random.default_rng(0))]  # fmt: skip
+    part = model._blanked([e.text for e in written])
+    net, (short, long) = BlankNet(model._body), (np.arange(3), np.arange(3, 6))
+    n = np.array([part.b.lengths[short].sum(), part.b.lengths[long].sum()])
+    alone = np.array([float(net(part.batch(rows))) for rows in (short, long)])
+    weighted = replace(part, weights=np.array([4] * 3 + [1] * 3, np.float32))
+    mean = (alone * n) @ [4, 1] / (n @ [4, 1])
+    assert float(net(weighted.batch(np.arange(6)))) == pytest.approx(mean, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["glm", "p5"])
+def test_the_fit_weighs_families_as_it_is_told(kind: str, material: Material):
+    def loss(**weights: float) -> float:
+        mixture = MixtureConfig(ratios={"rating": 1, "explanation": 1}, weights=weights)  # type: ignore[arg-type]
+        task = (
+            TaskGLM(settings(epochs=1, masked=0, mixture=mixture))
+            if kind == "glm"
+            else P5(P5Config(epochs=1, mixture=mixture))
+        )
+        return task.fit(material).history[0]["train_loss"]
+
+    plain = loss()
+    assert loss(rating=3, explanation=3) == pytest.approx(plain, rel=1e-4), "beside one another, they weigh alike"
+    assert loss(rating=30) != pytest.approx(plain, rel=1e-3)
 
 
 def test_the_tuning_takes_the_mean_that_is_set(material: Material):

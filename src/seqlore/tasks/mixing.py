@@ -27,8 +27,8 @@ class MixtureConfig(Config):
     )
     weights: dict[Family, Annotated[float, Field(gt=0)]] = Field(
         default={},
-        description="Of a family's texts in the loss; 1 where none is given, as for masked histories. Where families "
-        "share the steps of AdamW, that with the small gradients learns slowly.",
+        description="Of a family's texts in the loss, beside the others of a batch; 1 where none is given, as for "
+        "masked histories. Where families share AdamW's steps, one with small gradients learns slowly.",
     )
     prompts: dict[Family, str] = Field(default={}, description="Prompt files in place of the built-in ones.")
     lists: float = Field(default=0.2, ge=0, le=1, description="Share of item questions that show a list of candidates.")

@@ -14,7 +14,7 @@ from seqlore.tasks.ids import END, P5Tokenizer, numbers
 from seqlore.tasks.material import Material, write
 from seqlore.tasks.model import TaskEvaluation, evaluate
 from seqlore.tasks.naming import Ids
-from seqlore.tasks.p5 import P5, P5Config
+from seqlore.tasks.p5 import P5, P5Config, _answer
 from seqlore.tasks.prompts import FAMILIES, as_text, load_prompts
 from toys import make_dataset
 
@@ -103,6 +103,17 @@ def test_it_answers_every_family_and_is_saved(material: Material, tmp_path: Path
     assert loaded.score(asked, every) == pytest.approx(model.score(asked, every), abs=1e-5)
     assert model.score(asked[4:5], every[:1]) == pytest.approx(model.score(asked, every)[4:5], abs=1e-4)
     assert loaded.write(questions(model, material, "review")) == model.write(questions(model, material, "review"))
+
+
+def test_what_is_judged_is_what_was_learned(material: Material):
+    ratios = {"rating": 2.0, "sequential": 0.1}
+    given = {**SMALL, "epochs": 20, "learning_rate": 5e-3, "mixture": {"ratios": ratios, "lists": 0.0}}
+    model = P5(P5Config.parse(given, "P5")).fit(material)
+    stars = np.exp(model.stars(questions(model, material, "rating")))
+    assert (stars.sum(1) > 0.02).all(), "of 300 words and an end: five by chance have 0.0001"
+    for example, (_, item, _) in zip(questions(model, material, "sequential"), material.pairs("sequential", "test"),
+                                     strict=True):  # fmt: skip
+        assert model._tokens.write(_answer(example)).ids == model._items[item]
 
 
 @pytest.mark.parametrize("scheme", ["random", "token", "published"])

@@ -251,7 +251,7 @@ class P5:
     @torch.no_grad()
     def stars(self, asked: Sequence[Example]) -> NDArray[np.floating]:
         """Log-probabilities of 1 … 5 as the answer."""
-        five = [self._tokens.write((str(n),)).ids for n in range(1, 6)]
+        five = [self._tokens.write(_spaced((str(n),))).ids for n in range(1, 6)]
         return self._likelihoods(asked, [five] * len(asked))
 
     @torch.no_grad()
@@ -318,8 +318,12 @@ def _question(text: Text) -> Words:
 
 
 def _answer(example: Example) -> Words:
-    hidden = next(p for p in example.text if isinstance(p, Blank)).hidden
-    return tuple(f" {p}" if isinstance(p, str) else p for p in hidden)
+    return _spaced(next(p for p in example.text if isinstance(p, Blank)).hidden)
+
+
+def _spaced(answer: Words) -> Words:
+    """As answers are written: behind a blank."""
+    return tuple(f" {p}" if isinstance(p, str) else p for p in answer)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,14 @@ def test_a_killed_run_ends_exactly_as_it_would_have(tmp_path: Path, killed_after
     assert [r["train_loss"] for r in rows] == [r["train_loss"] for r in history]
     assert weights(resumed) == weights(whole)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_the_cosine_falls_by_step_once_their_number_is_known():
+    rows = train(fresh(), batches, TrainConfig(epochs=3, warmup_steps=0, schedule="cosine", learning_rate=1.0))
+    behind = [0, 1 + 2 / 3, 2 + 2 / 3]  # at the last of three steps of an epoch
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [0.5 * (1 + math.cos(math.pi * epochs / 3)) for epochs in behind]
+    )
 
 
 def test_a_fit_that_ends_earlier_keeps_the_course_of_its_learning_rate():

@@ -45,7 +45,9 @@ class TrainConfig(Config):
         default=100, ge=0, description="Steps over which the learning rate rises linearly from 0."
     )
     schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="Course of the learning rate after warm-up."
+        default="constant",
+        description="Course of the learning rate after warm-up; the cosine falls by step from the second epoch on, "
+        "since the first one tells how many steps there are.",
     )
     schedule_epochs: int | None = Field(
         default=None,
@@ -131,9 +133,10 @@ def train(
         if on_epoch is not None:
             on_epoch(epoch, net)
         model.train()
+        usual = state.steps / (epoch - 1) if epoch > 1 else math.inf  # steps of an epoch
         started, total, count, rate = time.perf_counter(), torch.zeros((), device=accelerator.device), 0, 0.0
         for batch in batches(epoch, (accelerator.process_index, accelerator.num_processes)):
-            rate = _rate(state.steps + count + 1, epoch, config)
+            rate = _rate(state.steps + count + 1, epoch - 1 + min(count / usual, 1.0), config)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group.get("rate_scale", 1.0)
@@ -164,6 +167,7 @@ def train(
         }
         if validate is not None and epoch % config.validate_every == 0:
             model.eval()
+            trim()  # whole catalogues are scored, in other shapes than steps have
             with torch.no_grad(), state.averaged():
                 row["valid"] = validate()
         state.add(row)
@@ -208,12 +212,13 @@ def outcome(history: list[dict[str, Any]], monitor: str) -> dict[str, Any]:
     return {"epochs": len(history), "best_epoch": best["epoch"], "valid": best.get("valid")}
 
 
-def _rate(step: int, epoch: int, config: TrainConfig) -> float:
-    """Linear warm-up by step, then the schedule by epoch (which, unlike steps, is known before the first is over)."""
+def _rate(step: int, epochs: float, config: TrainConfig) -> float:
+    """Linear warm-up, then the schedule, where ``epochs`` lie behind: one that stood still within them would end four
+    epochs at 0.15 of the peak, and what a net holds then is shaken by its last batches."""
     rate = config.learning_rate * min(1.0, step / max(config.warmup_steps, 1))
     if config.schedule == "cosine":
         whole = config.schedule_epochs or config.epochs
-        rate *= 0.5 * (1 + math.cos(math.pi * min(epoch - 1, whole) / whole))
+        rate *= 0.5 * (1 + math.cos(math.pi * min(epochs, whole) / whole))
     return rate
 
 

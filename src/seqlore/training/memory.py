@@ -23,7 +23,7 @@ def trim() -> None:
 
 
 @contextmanager
-def given_back_at_once(size: int = 2 << 20) -> Iterator[None]:
+def given_back_at_once(size: int = 1 << 20) -> Iterator[None]:
     """Within it, blocks of ``size`` bytes and more go back as soon as they are freed, where ``trim`` waits for a turn.
 
     Worth it where shapes are ragged and blocks of megabytes are many: each is a page fault a page, which takes a

@@ -61,6 +61,9 @@ class P5Config(TrainConfig):
     answer_tokens: int = Field(default=60, ge=1, description="Most tokens of a text that is written.")
     valid_cases: int = Field(default=2000, ge=1, description="At most so many validation pairs of each family, drawn.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW (paper: 1e-3).")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine", description="Of the learning rate after the warm-up (paper: linearly to 0)."
+    )
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest gradient norm (paper: 1).")
     epochs: int = Field(default=10, ge=1, description="Most epochs (paper: 10).")
     patience: int = Field(default=2, ge=1, description="Validations without improvement.")

@@ -44,7 +44,7 @@ def split() -> Split:
 def test_it_learns_and_a_resumed_or_second_run_is_the_same(split: Split, tmp_path: Path):
     rows: list[dict] = []
     told = pretrain_glm(split, tmp_path / "a", CONFIG, progress=rows.append, checkpoint=tmp_path / "steps")
-    assert rows[-1]["valid"]["log_likelihood"] > rows[0]["valid"]["log_likelihood"] + 0.5
+    assert rows[-1]["valid"]["log_likelihood"] > rows[0]["valid"]["log_likelihood"] + 0.3
     assert told["log_likelihood"] == max(row["valid"]["log_likelihood"] for row in rows)
     assert 0.9 * CONFIG.tokens < told["read_tokens"] <= CONFIG.tokens
     again = pretrain_glm(split, tmp_path / "b", CONFIG, checkpoint=tmp_path / "steps")  # nothing left to do

@@ -19,6 +19,7 @@ from seqlore.glm.pretrain import GLMPretrainConfig
 from seqlore.glm.recsysllm import RecSysLLMConfig
 from seqlore.glm.texts import Example
 from seqlore.glm.training import BlankNet
+from seqlore.language.trie import Trie, title_trie
 from seqlore.tasks.glm import TaskGLM, TaskGLMConfig
 from seqlore.tasks.material import Material, MaterialConfig, write
 from seqlore.tasks.mixing import Mixture, MixtureConfig
@@ -202,6 +203,46 @@ def test_masked_histories_are_mixed_into_the_tuning(tasks: TaskSplit, monkeypatc
     assert all("," not in text for _, text in short if text in told)
     anyhow = tuned_on(tasks, monkeypatch, masked=0.5, masks={"chronological": False, "levels": (1, 0, 0)})
     assert sum(text in told for _, text in anyhow) < len(plain), "out of order"
+
+
+def test_tails_of_histories_are_mixed_into_the_tuning(tasks: TaskSplit, monkeypatch: pytest.MonkeyPatch):
+    plain = tuned_on(tasks, monkeypatch, masked=0.0)
+    mixed = tuned_on(tasks, monkeypatch, masked=0.0, rolling=0.5)
+    assert not any(text.endswith(".") for _, text in plain), "so that questions are told from histories"
+    tails = [(marks, text) for marks, text in mixed if text.endswith(".")]
+    assert len(mixed) - len(tails) == len(plain)
+    assert len(tails) > len(plain) / 3, "windows of one title ask for nothing"
+    told = [1 + text.count(", ") + text.count(". ") for _, text in tails]
+    hidden = [len(marks) for marks, _ in tails]
+    assert all(1 <= h < n for h, n in zip(hidden, told, strict=True))
+    assert max(hidden) > 1
+    with pytest.raises(ConfigError, match="no share for questions"):
+        settings(masked=0.5, rolling=0.5)
+
+
+def test_titles_are_learned_as_they_are_searched_and_all_else_by_its_words(model: TaskGLM, material: Material):
+    def told(family, net: BlankNet, told_so: bool = True) -> float:
+        pairs, prompt = material.pairs(family, "train").some(3, 0), load_prompts(family).prompts[0]
+        written = write(material, model.naming, family, pairs, [prompt] * 3)
+        titled = np.array([e.names_item for e in written])
+        assert titled.all() == titled.any() == (family == "sequential")
+        part = replace(model._blanked([e.text for e in written]), titled=titled if told_so else None)
+        return float(net(part.batch(np.arange(3))))
+
+    shares, words = BlankNet(model._body, model._trie), BlankNet(model._body)
+    assert told("sequential", shares) < told("sequential", words)
+    for family in ("rating", "explanation", "review"):
+        assert told(family, shares) == pytest.approx(told(family, words))
+    stars = BlankNet(model._body, titles_of(["1", "2", "3", "4", "5"], model))
+    assert told("rating", stars) == pytest.approx(told("rating", words))
+    assert told("rating", stars, told_so=False) < told("rating", words)
+
+
+def titles_of(titles: list[str], model: TaskGLM) -> Trie:
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [tokens.tolist() for tokens in model._writer.entities(texts)]
+
+    return title_trie(titles, encode, model._body.size, end=model._writer.marks.end).trie
 
 
 def test_the_sample_of_cases_is_the_same_each_time(material: Material):

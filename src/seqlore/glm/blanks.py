@@ -101,7 +101,8 @@ class Blanked:
     Attributes:
         a, b: tokens of the parts, as ragged sequences. a_intra: int64 [m_a]; inter of A is the place in it.
         b_inter, b_intra, targets: int64 [m_b]; the token that each of B is to be followed by.
-        weights: float32 [n], of each document in a loss; None = alike.
+        weights: float32 [n], of each document in a loss; None = alike. titled: bool [n], titles may stand in its
+            blanks; None = in all.
     """
 
     a: Sequences
@@ -111,6 +112,7 @@ class Blanked:
     b_intra: Ints
     targets: Ints
     weights: NDArray[np.float32] | None = None
+    titled: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -138,13 +140,15 @@ class Blanked:
         )
         arrays = (ids, inter, intra, la, row * width + place, self.targets[flat])
         weight = torch.ones(n) if self.weights is None else torch.from_numpy(self.weights[index])
+        titled = torch.ones(n, dtype=torch.bool) if self.titled is None else torch.from_numpy(self.titled[index])
         tensors = [torch.from_numpy(np.ascontiguousarray(x, np.int64)) for x in arrays]
-        return Batch(*tensors, weight)  # type: ignore[call-arg]
+        return Batch(*tensors, weight, titled)  # type: ignore[call-arg]
 
 
 class Batch(NamedTuple):
     """Rows A, B, padding. ids, inter, intra: int64 [B, T]. context: [B], tokens of A. at: [M], where in the flattened
-    rows something is to be predicted; targets: [M], what. weight: float32 [B], of each row in a loss."""
+    rows something is to be predicted; targets: [M], what. weight: float32 [B], of each row in a loss.
+    titled: bool [B], titles may stand in the row's blanks."""
 
     ids: Tensor
     inter: Tensor
@@ -153,6 +157,7 @@ class Batch(NamedTuple):
     at: Tensor
     targets: Tensor
     weight: Tensor
+    titled: Tensor
 
 
 def blank(

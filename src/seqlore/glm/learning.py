@@ -145,11 +145,16 @@ class HistoryWriter:
             for u, items, b in zip(sequences.users, _lists(sequences), blanks, strict=True)
         ]
 
-    def drawn(self, train: Sequences, n: int, windows: WindowConfig, rng: np.random.Generator) -> list[Text]:
-        """n histories by chance, each in a window by chance, with nothing hidden; one that has no title is left out."""
-        part = self.windowed(train.take(rng.choice(np.flatnonzero(train.lengths), n)), windows, rng)
-        part = part.take(part.lengths > 0)
-        return self.texts(part, np.zeros(len(part), np.int64))
+    def drawn(
+        self, train: Sequences, n: int, windows: WindowConfig, rng: np.random.Generator, tails: bool = False
+    ) -> list[Text]:
+        """n histories by chance, each in a window by chance, with nothing hidden; one that has no title is left out.
+
+        Args: tails: the last 1 … all but one titles are hidden, and a history of one title is left out.
+        """
+        part = self.windowed(train.take(rng.choice(np.flatnonzero(train.lengths > tails), n)), windows, rng, tails)
+        part = part.take(part.lengths > tails)
+        return self.texts(part, learned_blanks(part.lengths, rng, 1.0) if tails else np.zeros(len(part), np.int64))
 
     def mixed(
         self, sequences: Sequences, blanks: NDArray[np.integer], masks: MaskConfig, rng: np.random.Generator

@@ -75,6 +75,11 @@ class Example:
         """The text with nothing in its blanks."""
         return tuple(Blank((), p.level) if isinstance(p, Blank) else p for p in self.text)
 
+    @property
+    def names_item(self) -> bool:
+        """Whether the answer is an item's title."""
+        return any(isinstance(p, Blank) and any(isinstance(h, Entity) for h in p.hidden) for p in self.text)
+
 
 def one_line(text: str) -> str:
     """As an entity is written: one line, single blanks."""

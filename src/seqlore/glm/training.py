@@ -39,7 +39,8 @@ class BlankNet(nn.Module):
 
     def __init__(self, body: Any, trie: Trie | None = None, average: Average = "tokens") -> None:
         """Args: trie: of titles. A token within one is then learned as a share of what may follow there, as it is
-        searched with ``normalise = "children"``; what can only go on in one way asks nothing of the body.
+        searched with ``normalise = "children"``; what can only go on in one way asks nothing of the body. Rows
+        that are not ``titled`` are learned as shares of all tokens.
             average: over target tokens, or over texts, of which each has the mean of its own."""
         super().__init__()
         self._trie, self._average = trie, average
@@ -74,7 +75,7 @@ class BlankNet(nn.Module):
 
     def _shares(self, trie: Trie, read: Tensor, batch: Batch) -> Tensor:
         """−log of the share of what may follow, [M]; of all tokens where a target goes on no title."""
-        node = nodes_of(trie, batch).flatten()[batch.at]
+        node = nodes_of(trie, batch).masked_fill(~batch.titled[:, None], -1).flatten()[batch.at]
         onward = torch.where(node >= 0, trie.step(node.clamp_min(0), batch.targets), -1) >= 0
         several = ~onward | (trie.first_child[node.clamp_min(0) + 1] - trie.first_child[node.clamp_min(0)] > 1)
         some = several.nonzero().flatten()

@@ -79,9 +79,16 @@ class TaskGLMConfig(TrainConfig):
     masked: float = Field(
         default=0.2, ge=0, lt=1, description="Share of texts that are masked histories; 0 = questions alone."
     )
+    rolling: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of texts that are histories of which a whole tail is asked for, title by title in one pass.",
+    )
     masks: MaskConfig = Field(default_factory=MaskConfig, description="What of a history is blanked.")
     windows: WindowConfig = Field(
-        default_factory=WindowConfig, description="Long-, medium- and short-term windows of masked histories."
+        default_factory=WindowConfig,
+        description="Long-, medium- and short-term windows of histories without a question.",
     )
     title_words: Annotated[int, Field(ge=1)] | Literal["distinct"] | None = Field(
         default=8, description="Words of a title; None = all; 'distinct' = as few as tell it from others."
@@ -107,7 +114,7 @@ class TaskGLMConfig(TrainConfig):
     beams: int = Field(default=40, ge=1, description="Open prefixes of a search.")
     normalise: Normalise = Field(
         default="children",
-        description="What a title's token is a share of when titles are ranked: what may follow there, or all tokens.",
+        description="What a title's token is a share of, in training and search: what may follow there, or all tokens.",
     )
     answer_tokens: int = Field(default=60, ge=1, description="Most tokens of a text that is written.")
     valid_cases: int = Field(
@@ -125,6 +132,8 @@ class TaskGLMConfig(TrainConfig):
 
     @model_validator(mode="after")
     def _used(self) -> Self:
+        if self.masked + self.rolling >= 1:
+            raise ValueError(f"masked = {self.masked} and rolling = {self.rolling} leave no share for questions")
         return checked_start(self)
 
 
@@ -258,25 +267,31 @@ class TaskGLM:
 
     def _tune(self, material: Material, mixture: Mixture, checkpoint: Path | None, log: Path | None) -> None:
         config, split = self.config, material.tasks.split
-        net = BlankNet(self._body, average=config.average)
-        share = config.masked / (1 - config.masked)
+        net = BlankNet(self._body, self._trie if config.normalise == "children" else None, config.average)
+        shares = np.array([config.rolling, config.masked]) / (1 - config.rolling - config.masked)
 
         def parts(epoch: int) -> Iterator[Blanked]:
             examples, rng = iter(mixture.epoch(epoch)), np.random.default_rng((config.seed, epoch, 1))
             learn = shuffle_ties(split.train, rng) if split.how.get("ties") == "shuffled" else split.train
             while several := list(islice(examples, TOGETHER)):
-                n = round(len(several) * share)
-                extra = histories.drawn(learn, n, config.windows, rng) if histories is not None else []
-                weights = [mixture.weight(e) for e in several] + [1.0] * len(extra)
-                made = self._blanked([*(e.text for e in several), *extra], len(extra), rng)
-                yield replace(made, weights=np.array(weights, np.float32))
+                tails, masked = (
+                    histories.drawn(learn, int(n), config.windows, rng, tails) if n and histories is not None else []
+                    for n, tails in zip(np.rint(shares * len(several)), (True, False), strict=True)
+                )
+                extra = len(tails) + len(masked)
+                weights = [mixture.weight(e) for e in several] + [1.0] * extra
+                titled = [e.names_item for e in several] + [True] * extra
+                made = self._blanked([*(e.text for e in several), *tails, *masked], len(masked), rng)
+                yield replace(made, weights=np.array(weights, np.float32), titled=np.array(titled))
 
         def of_epoch(epoch: int, shard: tuple[int, int]) -> Iterator[Any]:
             return batches(parts(epoch), config.batch_tokens, np.random.default_rng((config.seed, epoch)), shard)
 
         held = mixture.held(config.valid_cases)
         asked = self._blanked([e.text for e in held]) if held else None
-        histories = self._histories(material) if share else None
+        if asked is not None:
+            asked = replace(asked, titled=np.array([e.names_item for e in held]))
+        histories = self._histories(material) if shares.any() else None
         watch = None if asked is None else lambda: {"log_likelihood": net.log_likelihood(asked)}
         self.history = train(net, of_epoch, config, validate=watch, checkpoint=checkpoint, log=log)
 

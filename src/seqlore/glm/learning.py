@@ -152,8 +152,11 @@ class HistoryWriter:
 
         Args: tails: the last 1 … all but one titles are hidden, and a history of one title is left out.
         """
-        part = self.windowed(train.take(rng.choice(np.flatnonzero(train.lengths > tails), n)), windows, rng, tails)
-        part = part.take(part.lengths > tails)
+        least = 2 if tails else 1
+        if not n or not len(some := np.flatnonzero(train.lengths >= least)):
+            return []
+        part = self.windowed(train.take(rng.choice(some, n)), windows, rng, tails)
+        part = part.take(part.lengths >= least)
         return self.texts(part, learned_blanks(part.lengths, rng, 1.0) if tails else np.zeros(len(part), np.int64))
 
     def mixed(

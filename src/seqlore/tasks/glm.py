@@ -268,16 +268,21 @@ class TaskGLM:
     def _tune(self, material: Material, mixture: Mixture, checkpoint: Path | None, log: Path | None) -> None:
         config, split = self.config, material.tasks.split
         net = BlankNet(self._body, self._trie if config.normalise == "children" else None, config.average)
-        shares = np.array([config.rolling, config.masked]) / (1 - config.rolling - config.masked)
+        asked_share = 1 - config.rolling - config.masked
+
+        def drawn(
+            learn: Sequences, asked: int, share: float, rng: np.random.Generator, tails: bool = False
+        ) -> list[Text]:
+            if histories is None:
+                return []
+            return histories.drawn(learn, round(asked * share / asked_share), config.windows, rng, tails)
 
         def parts(epoch: int) -> Iterator[Blanked]:
             examples, rng = iter(mixture.epoch(epoch)), np.random.default_rng((config.seed, epoch, 1))
             learn = shuffle_ties(split.train, rng) if split.how.get("ties") == "shuffled" else split.train
             while several := list(islice(examples, TOGETHER)):
-                tails, masked = (
-                    histories.drawn(learn, int(n), config.windows, rng, tails) if n and histories is not None else []
-                    for n, tails in zip(np.rint(shares * len(several)), (True, False), strict=True)
-                )
+                tails = drawn(learn, len(several), config.rolling, rng, tails=True)
+                masked = drawn(learn, len(several), config.masked, rng)
                 extra = len(tails) + len(masked)
                 weights = [mixture.weight(e) for e in several] + [1.0] * extra
                 titled = [e.names_item for e in several] + [True] * extra
@@ -291,7 +296,7 @@ class TaskGLM:
         asked = self._blanked([e.text for e in held]) if held else None
         if asked is not None:
             asked = replace(asked, titled=np.array([e.names_item for e in held]))
-        histories = self._histories(material) if shares.any() else None
+        histories = self._histories(material) if asked_share < 1 else None
         watch = None if asked is None else lambda: {"log_likelihood": net.log_likelihood(asked)}
         self.history = train(net, of_epoch, config, validate=watch, checkpoint=checkpoint, log=log)
 

@@ -106,8 +106,12 @@ class PairNet(nn.Module):
             return torch.einsum("bd,bcd->bc", p, q) + self.bias(items)[..., 0]
         if self.kind == "bpr-mlp":
             return self.deep(torch.cat([p[:, None].expand_as(q), q], 2))[..., 0]
-        told = histories > 0 if without is None else (histories > 0) & (histories != without[:, None])
-        mean = (self.item(histories) * told[..., None]).sum(1) / told.sum(1, keepdim=True).clamp_min(1)
+        # As a bag, less what is left out: no [B, T, d] is made.
+        total, n = F.embedding_bag(histories, self.item.weight, mode="sum", padding_idx=0), (histories > 0).sum(1, True)
+        if without is not None:
+            own = (histories == without[:, None]).sum(1, keepdim=True)
+            total, n = total - own * self.item(without), n - own
+        mean = total / n.clamp_min(1)
         wish = F.normalize(self.config.fusion * p + (1 - self.config.fusion) * self.mixed(mean), dim=1)
         q = F.normalize(q, dim=-1)
         return wish @ q.T if q.ndim == 2 else torch.einsum("bd,bcd->bc", wish, q)

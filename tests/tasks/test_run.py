@@ -211,6 +211,11 @@ def test_tests_compare_like_with_like():
         ("prompted", "scrambled"): ("prompted, in order", -0.5),
         ("plain", ""): ("prompted", 0.5),
     }
+    lists = {
+        label: [{"direct": {way: Scores({"listed": n}, {"ndcg@10": np.zeros(4)}) for way, n in ways.items()}}]
+        for label, ways in {"of all": {"": 100.0}, "shown": {"seen": 100.0, "candidates seen": 20.0}}.items()
+    }
+    assert [t["way"] for t in paired(lists, "of all")] == ["seen"], "a list of 20 is another task"
 
 
 def test_the_verb_prints_both_columns_and_fails_with_the_row(recipe: Path, tmp_path: Path):

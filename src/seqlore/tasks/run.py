@@ -207,16 +207,17 @@ def paired(cases: dict[str, list[Found]], baseline: str | None) -> list[dict[str
     A way of asking is compared with the same of the baseline; where only one of the two is asked by prompts, with its
     only one, or the prompt that was seen. A scrambled instruction is compared with the same words in order. The metric
     is the squared error of stars (of the expected value where there is one), NDCG at the largest cut-off, or ROUGE-L.
+    Lists are compared with lists of as many: the right item is found more easily among 20 than among 100.
     """
     theirs, out = _per_case(cases.get(baseline or "", [])), []
     for label, found in cases.items():
         own = _per_case(found)
-        for (family, way), (metric, mine) in own.items():
+        for (family, way), (metric, mine, listed) in own.items():
             against = baseline
             other = theirs.get((family, way)) or theirs.get((family, "")) or theirs.get((family, way or "seen"))
             if way.endswith("scrambled"):
                 against, other = f"{label}, in order", own.get((family, way.replace("scrambled", "unseen")))
-            if label == against or other is None:
+            if label == against or other is None or other[2] != listed:
                 continue
             interval, p, _ = paired_test(mine - other[1])
             out.append({"label": label, "baseline": against, "family": family, "way": way, "metric": metric,
@@ -226,9 +227,9 @@ def paired(cases: dict[str, list[Found]], baseline: str | None) -> list[dict[str
     return out
 
 
-def _per_case(seeds: list[Found]) -> dict[tuple[str, str], tuple[str, np.ndarray]]:
-    """(family, way) → (metric, its mean over seeds of each case); of seeds that did not fail."""
-    gathered: dict[tuple[str, str], list[tuple[str, np.ndarray]]] = {}
+def _per_case(seeds: list[Found]) -> dict[tuple[str, str], tuple[str, np.ndarray, float | None]]:
+    """(family, way) → (metric, its mean over seeds of each case, how many a list has); of seeds that did not fail."""
+    gathered: dict[tuple[str, str], list[tuple[str, np.ndarray, float | None]]] = {}
     for found in seeds:
         for family, ways in found.items():
             for way, scores in ways.items():
@@ -236,8 +237,11 @@ def _per_case(seeds: list[Found]) -> dict[tuple[str, str], tuple[str, np.ndarray
                 known = [m for m in ("squared_error_expected", "squared_error", *lists[-1:], "rougel")
                          if m in scores.per_case]  # fmt: skip
                 if known:
-                    gathered.setdefault((family, way), []).append((known[0], scores.per_case[known[0]]))
-    return {key: (each[0][0], np.mean([values for _, values in each], 0)) for key, each in gathered.items()}
+                    told = (known[0], scores.per_case[known[0]], scores.values.get("listed"))
+                    gathered.setdefault((family, way), []).append(told)
+    return {
+        key: (each[0][0], np.mean([values for _, values, _ in each], 0), each[0][2]) for key, each in gathered.items()
+    }
 
 
 def _values(found: Found) -> dict[str, dict[str, dict[str, float]]]:

@@ -44,8 +44,8 @@ from seqlore.language.decoding import beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
 from seqlore.ranking import mask_, top_k
-from seqlore.tasks.config import TaskGLMConfig
 from seqlore.tasks.folder import read_folder, write_folder
+from seqlore.tasks.glm_config import TaskGLMConfig
 from seqlore.tasks.material import Material
 from seqlore.tasks.mixing import Mixture
 from seqlore.tasks.naming import Titles

@@ -26,7 +26,7 @@ def trim() -> None:
 def given_back_at_once(size: int = 1 << 20) -> Iterator[None]:
     """Within it, blocks of ``size`` bytes and more go back as soon as they are freed, where ``trim`` waits for a turn.
 
-    Worth it where shapes are ragged and blocks of megabytes are many: each is a page fault a page, which takes a
+    Worth it where shapes are ragged and large blocks are many: each is a page fault a page, which takes a
     net of ids some 5 to 15 % more processor time. Not to be nested.
     """
     set_ = _of_libc("mallopt") if _of_libc("malloc_trim") is not None else None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seqlore.data import Dataset, Sequences, leave_one_out
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, DataError
 from seqlore.glm.histories import history_text, learned_blanks, question, user_texts
 from seqlore.glm.learning import HistoryWriter
 from seqlore.glm.marks import LEVELS, Marks, make_tokenizer
@@ -164,6 +164,11 @@ def test_users_are_told_by_their_features():
     assert told[ann] == ("User: gender ", Entity("F"), ". ")
     assert told[bob] == ("User: age group ", Entity("25"), ", gender ", Entity("M"), ". ")
     assert user_texts(split, ["gender"])[bob] == ("User: gender ", Entity("M"), ". ")
+    assert not any(user_texts(split, []))
+    with pytest.raises(
+        DataError, match=r"users\.parquet has no column 'age' to tell users by; it has age_group, gender"
+    ):
+        user_texts(split, ["age"])
 
 
 def test_histories_are_fitted_to_what_the_body_reads(writer: Writer):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqlore.data import leave_one_out
-from seqlore.tasks.averages import Averages
+from seqlore.tasks.averages import Averages, Told
 from seqlore.tasks.material import Material, MaterialConfig, write
 from seqlore.tasks.naming import Titles
 from seqlore.tasks.prompts import as_text, load_prompts
@@ -97,6 +97,8 @@ def test_the_rating_family_tells_them_if_asked(rated: TaskSplit):
     prompt = load_prompts("rating").prompts[0]
     naming = Titles.of(rated.split)
     asked = write(material, naming, "rating", rated.test, [prompt] * 2)
+    for each in load_prompts("rating").prompts:
+        assert each.template.names >= {f"{name}_average" for name in Told._fields}, "else it asks in the dark"
     text = as_text(asked[0].question[:-1])  # type: ignore[arg-type]
     assert "Rates by 0.0 above average, lately 0.0, its like 0.0. " in text
     assert "d (average 3.0)" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from seqlore.data import leave_one_out
@@ -79,6 +80,42 @@ def test_an_epoch_reads_each_family_as_often_as_its_ratio_says(material: Materia
     assert len(ways) > 1, "prompts are drawn"
     unseen = "This is what a customer says"
     assert not any(as_text(e.text[:-1]).startswith(unseen) for e in first)
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Material:
+    """One user with sixteen training events, four with two."""
+    histories = {"long": [f"i{n}" for n in range(18)]} | {f"u{u}": [f"i{u + n}" for n in range(4)] for u in range(4)}
+    stars = [float(1 + n % 5) for each in histories.values() for n in range(len(each))]
+    return Material(one_split(leave_one_out(make_dataset(histories, rating=stars))))
+
+
+def drawn(material: Material, n: float, **settings) -> Counter:
+    """(user, place in the user's history) → how often an epoch reads it."""
+    config = MixtureConfig(ratios={"rating": n / len(pairs := material.pairs("rating", "train"))}, **settings)
+    index = Mixture(material, Titles.of(material.tasks.split), config)._drawn(pairs, int(n), np.random.default_rng(0))
+    place = pairs.at - pairs.sequences.offsets[:-1][pairs.of]
+    return Counter(zip(pairs.users[index].tolist(), place[index].tolist(), strict=True))
+
+
+def test_pairs_are_drawn_evenly_over_events_or_over_users(uneven: Material):
+    assert set(drawn(uneven, 24).values()) == {1}
+    assert set(drawn(uneven, 48).values()) == {2}, "none comes again before all have come"
+    found = drawn(uneven, 500, evenly="users")
+    of_users = Counter()
+    for (user, _), n in found.items():
+        of_users[user] += n
+    assert set(of_users.values()) == {100}
+    assert len(found) == 24, "and any of a user's events"
+
+
+@pytest.mark.parametrize("evenly", ["events", "users"])
+def test_only_the_latest_are_drawn_if_asked(uneven: Material, evenly: str):
+    found = drawn(uneven, 1000, evenly=evenly, latest=0.25)
+    counts = Counter(user for user, _ in found)
+    assert sorted(counts.values()) == [1, 1, 1, 1, 4], "a quarter, and one at least"
+    assert {place for user, place in found if counts[user] == 4} == {12, 13, 14, 15}
+    assert {place for user, place in found if counts[user] == 1} == {1}
 
 
 def test_ratios_must_leave_something():

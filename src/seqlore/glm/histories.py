@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from seqlore.data import Catalog, Split
 from seqlore.data.catalog import as_text
+from seqlore.errors import DataError
 from seqlore.glm.texts import Blank, Entity, Part, Text
 
 #: Items of a sentence.
@@ -34,12 +35,19 @@ def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]
     """[users + 1], by dense user index: ``User: gender female, age 25.``; () for strangers and users without features.
 
     Args: columns: of ``users.parquet``; None = all but the id.
+
+    Raises: DataError: there is no such column.
     """
     none: list[Text] = [()] * (len(split.users) + 1)
     frame = split.dataset.users
     if frame is None:
         return none
-    names = [c for c in (columns or frame.columns) if c != "user_id"]
+    names = [c for c in (frame.columns if columns is None else columns) if c != "user_id"]
+    if unknown := set(names) - set(frame.columns):
+        raise DataError(
+            f"{split.dataset.name}: users.parquet has no column {min(unknown)!r} to tell users by; it has "
+            f"{', '.join(c for c in frame.columns if c != 'user_id')}"
+        )
     places = split.users.index_column(frame["user_id"])
     for place, row in zip(places.tolist(), frame.select(names).iter_rows(), strict=True):
         parts: list[Part] = []

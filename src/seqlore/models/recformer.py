@@ -331,9 +331,12 @@ class Recformer(NetRecommender):
         if c.pretrain_epochs:
             learn = self.training_sequences(split)
             learn = learn.take(learn.lengths >= 2)
-            with given_back_at_once():
-                self.pretrain(Pretraining(net), lambda epoch, shard: self.batches(learn, -epoch, shard), **files)
+            self.pretrain(Pretraining(net), lambda epoch, shard: self.batches(learn, -epoch, shard), **files)
         return net
+
+    def _fit(self, split: Split, **how: Any) -> None:
+        with given_back_at_once():  # no batch of texts has the shape of another
+            super()._fit(split, **how)
 
     def before_epoch(self, train: Sequences, epoch: int) -> None:
         if self.config.refresh_epochs is None or epoch <= self.config.refresh_epochs:

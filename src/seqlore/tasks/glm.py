@@ -91,7 +91,7 @@ class TaskGLM:
         Raises: ConfigError: the body's context has no room for a question.
         """
         config, split = self.config, material.tasks.split
-        self.naming = Titles.of(split, config.title_words)
+        self.naming = Titles.of(split, config.title_words, material.config.user_features)
         mixture = Mixture(material, self.naming, config.mixture, config.seed)
         torch.manual_seed(config.seed)
         self._writer, self._body = self._start(split, mixture, bodies)

@@ -48,6 +48,10 @@ class MaterialConfig(Config):
         default=False,
         description="Tell the rating family average stars: of the item; of the user, in general, lately, for its like.",
     )
+    user_features: tuple[str, ...] | None = Field(
+        default=None,
+        description="Columns of users.parquet that tell who a user is, where users are no ids; None = all.",
+    )
     features: FeatureConfig = Field(default_factory=FeatureConfig, description="Of explanations.")
 
 
@@ -178,9 +182,8 @@ def write(
         names = prompts[i].template.names
         values: dict[str, Value] = {"user": [naming.user(user)], "item": [(naming.item(item),)]}
         if averages is not None:
-            of_item, *of_user = (f"{round(float(each[i]), 1) + 0.0}" for each in averages)
-            values["user"] = [(*naming.user(user), *_said(*of_user))]
-            values["item"] = [(naming.item(item), " (average ", Entity(of_item), ")")]
+            for name, each in zip(averages._fields, averages, strict=True):
+                values[f"{name}_average"] = [(Entity(f"{round(float(each[i]), 1) + 0.0}"),)]
         if "history" in names:
             a, b = told.offsets[i], told.offsets[i + 1]
             assert told.rows is not None
@@ -196,11 +199,6 @@ def write(
         assert room is not None
         out[i] = room.shortened(*asked[i], family)
     return out
-
-
-def _said(user: str, lately: str, alike: str) -> Words:
-    """How somebody rates beside the items' averages, and items like the one in question beside that."""
-    return ("Rates by ", Entity(user), " above average, lately ", Entity(lately), ", its like ", Entity(alike), ". ")
 
 
 def _history(material: Material, naming: Naming, family: Family, items: NDArray, rows: NDArray) -> Value:

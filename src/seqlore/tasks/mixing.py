@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -23,7 +23,15 @@ class MixtureConfig(Config):
 
     ratios: dict[Family, float] = Field(
         default_factory=lambda: dict.fromkeys(FAMILIES, 1.0),
-        description="How often an epoch reads each training pair of a family; 0.1 reads a tenth, drawn anew.",
+        description="Examples of an epoch, as a multiple of a family's training pairs; 0.1 reads a tenth, drawn anew.",
+    )
+    evenly: Literal["events", "users"] = Field(
+        default="events",
+        description="Over what pairs are drawn evenly: as they are, so that who has many events is read most; over "
+        "users, as in a test that holds out one event of each.",
+    )
+    latest: float = Field(
+        default=1.0, gt=0, le=1, description="Share of each user's training pairs, the latest, that are drawn from."
     )
     weights: dict[Family, Annotated[float, Field(gt=0)]] = Field(
         default={},
@@ -77,14 +85,23 @@ class Mixture:
         rng = np.random.default_rng((self.seed, number))
         drawn: list[tuple[Family, np.ndarray]] = []
         for family, n in self.counts().items():
-            whole, rest = divmod(n, size := len(self._pairs[family]))
-            rows = [rng.permutation(size) for _ in range(whole)] + [rng.permutation(size)[:rest]]
-            index = np.concatenate(rows)
+            index = self._drawn(self._pairs[family], n, rng)
             drawn.extend((family, index[a : a + PIECE]) for a in range(0, n, PIECE))
         # Pieces, not examples, are put in order: a batch is drawn from several of them.
         for place in rng.permutation(len(drawn)):
             family, index = drawn[place]
             yield from self._written(family, index, rng)
+
+    def _drawn(self, pairs: Pairs, n: int, rng: np.random.Generator) -> np.ndarray:
+        """int64 [n], places of pairs; none comes again before all have come, of users no user."""
+        _, counts = np.unique(pairs.of, return_counts=True)
+        some = np.ceil(self.config.latest * counts).astype(np.int64)
+        ends = np.cumsum(counts)
+        if self.config.evenly == "users":
+            users = _in_turn(len(counts), n, rng)
+            return ends[users] - 1 - np.floor(rng.random(n) * some[users]).astype(np.int64)
+        late = np.arange(len(pairs)) >= np.repeat(ends - some, counts)
+        return np.flatnonzero(late)[_in_turn(int(some.sum()), n, rng)]
 
     def held(self, most: int) -> list[Example]:
         """Of each family at most so many validation pairs, drawn by the seed, asked by its first prompt."""
@@ -105,6 +122,12 @@ class Mixture:
             chosen.append(ways[int(rng.integers(len(ways)))])
         seed = int(rng.integers(2**31))
         return write(self.material, self.naming, family, pairs, chosen, seed=seed, room=self.room)
+
+
+def _in_turn(size: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """int64 [n], each of ``size`` once in an order by chance, then again in another one."""
+    whole, rest = divmod(n, size)
+    return np.concatenate([*(rng.permutation(size) for _ in range(whole)), rng.permutation(size)[:rest]])
 
 
 #: Examples of one family that are written together.

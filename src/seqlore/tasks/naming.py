@@ -34,11 +34,12 @@ class Titles:
     users: Sequence[Words]
 
     @classmethod
-    def of(cls, split: Split, words: Cut = 8) -> Titles:
-        """Args: words: of a title that are kept. An item without a title is written as its id."""
+    def of(cls, split: Split, words: Cut = 8, features: Sequence[str] | None = None) -> Titles:
+        """Args: words: of a title that are kept. An item without a title is written as its id. features: columns that
+        tell who a user is; None = all."""
         named = enumerate(short_names(split.catalog.titles, words), start=1)
         items = [Entity("", 0), *(Entity(title, i) for i, title in named)]
-        return cls(items, user_texts(split))  # type: ignore[arg-type]  # texts of users have no blanks
+        return cls(items, user_texts(split, features))  # type: ignore[arg-type]  # texts of users have no blanks
 
     def user(self, index: int) -> Words:
         return self.users[index] if index < len(self.users) else ()

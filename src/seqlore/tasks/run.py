@@ -197,7 +197,7 @@ def _zero_shot(config: ZeroShotConfig, material: Material) -> ZeroShot:
     except SeqloreError:  # a set without stars; nobody will ask for them
         default = 3
     model = language_model(config.language_model, **config.options)
-    naming = Titles.of(tasks.split, config.title_words)
+    naming = Titles.of(tasks.split, config.title_words, material.config.user_features)
     return ZeroShot(model, naming, default=default, sampling=Sampling(max_tokens=config.max_tokens))
 
 

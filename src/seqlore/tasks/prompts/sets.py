@@ -22,9 +22,10 @@ from seqlore.lore.prompts.template import Template
 Family = Literal["rating", "sequential", "explanation", "review", "direct"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
-#: What the prompts of a family may hold. ``user`` is a sentence of its own, and may be nothing.
+#: What the prompts of a family may hold. ``user`` is a sentence of its own, and may be nothing; the averages are those
+#: of :class:`seqlore.tasks.averages.Told`, or nothing.
 PLACES: dict[Family, tuple[str, ...]] = {
-    "rating": ("user", "history", "item"),
+    "rating": ("user", "history", "item", "item_average", "user_average", "lately_average", "alike_average"),
     "sequential": ("user", "history", "candidates"),
     "explanation": ("user", "item", "stars", "hint"),
     "review": ("user", "item", "stars", "review"),

@@ -48,6 +48,8 @@ def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]
             f"{split.dataset.name}: users.parquet has no column {min(unknown)!r} to tell users by; it has "
             f"{', '.join(c for c in frame.columns if c != 'user_id')}"
         )
+    if not names:
+        return none
     places = split.users.index_column(frame["user_id"])
     for place, row in zip(places.tolist(), frame.select(names).iter_rows(), strict=True):
         parts: list[Part] = []

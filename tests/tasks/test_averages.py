@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from seqlore.data import leave_one_out
+from seqlore.errors import ConfigError
 from seqlore.tasks.averages import Averages, Told
 from seqlore.tasks.material import Material, MaterialConfig, write
 from seqlore.tasks.naming import Titles
-from seqlore.tasks.prompts import as_text, load_prompts
+from seqlore.tasks.prompts import Prompt, as_text, load_prompts
 from seqlore.tasks.split import TaskSplit, one_split
 from toys import make_dataset
 
@@ -106,6 +107,9 @@ def test_the_rating_family_tells_them_if_asked(rated: TaskSplit):
         told = Material(rated, MaterialConfig(averages=True, rated_items=few))
         (first, _) = write(told, naming, "rating", rated.test, [prompt] * 2)
         assert seen in as_text(first.question[:-1])  # type: ignore[arg-type]
+    silent = Prompt(name="mute", prompt="How many stars for {item}?")
+    with pytest.raises(ConfigError, match=r"prompt mute: .* has no place for any; add \{item_average\}, "):
+        write(material, naming, "rating", rated.test, [silent] * 2)
     plain = write(Material(rated), naming, "rating", rated.test, [prompt] * 2)
     assert "average" not in as_text(plain[0].question[:-1])  # type: ignore[arg-type]
     assert np.array_equal([e.task for e in plain], ["rating", "rating"])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from seqlore.config import Config
-from seqlore.errors import DataError
+from seqlore.errors import ConfigError, DataError
 from seqlore.evaluation.candidates import shuffled, target_and_unseen
 from seqlore.glm.texts import Entity, Example
 from seqlore.lore.extractive.english import clean
@@ -170,7 +170,8 @@ def write(
     Args: prompts: one a pair. candidates: [n, c] that a prompt with ``{candidates}`` lists, in an order by ``seed``;
         None = as many as the settings say, drawn by it.
 
-    Raises: ConfigError: a question has no room even without history and review.
+    Raises: ConfigError: a question has no room even without history and review; a prompt has no place for averages that
+        are to be told.
     """
     if candidates is None and any("candidates" in p.template.names for p in prompts):
         candidates = material.candidates(pairs, material.config.candidates, seed)
@@ -182,8 +183,13 @@ def write(
         names = prompts[i].template.names
         values: dict[str, Value] = {"user": [naming.user(user)], "item": [(naming.item(item),)]}
         if averages is not None:
-            for name, each in zip(averages._fields, averages, strict=True):
-                values[f"{name}_average"] = [(Entity(f"{round(float(each[i]), 1) + 0.0}"),)]
+            told_of = {f"{name}_average": each for name, each in averages._asdict().items()}
+            if names.isdisjoint(told_of):
+                raise ConfigError(
+                    f"prompt {prompts[i].name}: material.averages is set and the prompt has no place for any; add "
+                    f"{', '.join(f'{{{name}}}' for name in told_of)}, or leave averages out"
+                )
+            values |= {name: [(Entity(f"{round(float(each[i]), 1) + 0.0}"),)] for name, each in told_of.items()}
         if "history" in names:
             a, b = told.offsets[i], told.offsets[i + 1]
             assert told.rows is not None

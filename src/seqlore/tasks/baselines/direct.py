@@ -58,11 +58,11 @@ class DirectConfig(TrainConfig):
     hidden: tuple[int, ...] = Field(default=(64, 32), description="BPR-MLP: layers.")
     negatives: int = Field(default=512, ge=1, description="SimpleX: wrong items of a batch.")
     margin: float = Field(default=0.0, ge=-1, le=1, description="SimpleX: cosine that a wrong item may have (m).")
-    negative_weight: float | None = Field(
-        default=None,
+    negative_weight: float = Field(
+        default=6.0,
         gt=0,
-        description="SimpleX: of the wrong items' mean (w); None = items / 600. An item rises above the margin for whom "
-        "it is likelier than w / items: where that is too much to ask, all cosines end at the margin.",
+        description="SimpleX: of the wrong items' mean (w). An item rises above the margin for whom it is w times "
+        "likelier than an item by chance; where that is too much to ask, all cosines end at the margin.",
     )
     fusion: float = Field(default=0.5, ge=0, le=1, description="SimpleX: share of the user's own vector (g).")
     max_items: int = Field(default=50, ge=1, description="SimpleX: latest items whose mean is taken.")
@@ -100,7 +100,6 @@ class PairNet(nn.Module):
             self.deep = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
         else:
             self.mixed = nn.Linear(config.size, config.size, bias=False)
-            self.negative_weight = config.negative_weight or items / 600
 
     def score(self, users: Tensor, items: Tensor, histories: Tensor, without: Tensor | None = None) -> Tensor:
         """[B, c] of items [B, c], or of items [c] that all users share.
@@ -128,7 +127,7 @@ class PairNet(nn.Module):
             right = self.score(users, items[:, None], histories, items)[:, 0]
             other = self.score(users, wrong, histories, items)
             over = (other - self.config.margin).clamp_min(0).mean(1)
-            return (1 - right + self.negative_weight * over).mean()
+            return (1 - right + self.config.negative_weight * over).mean()
         scores = self.score(users, torch.stack([items, wrong], 1), histories)
         norms = (self.user(users) ** 2).sum(1) + (self.item(items) ** 2).sum(1) + (self.item(wrong) ** 2).sum(1)
         return (-F.logsigmoid(scores[:, 0] - scores[:, 1]) + self.config.regularisation * norms).mean()

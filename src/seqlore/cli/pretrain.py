@@ -35,6 +35,12 @@ def pretrain(
     weight: Annotated[
         list[float] | None, typer.Option(help="How often a dataset's texts are read; one a dataset, in their order.")
     ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.parquet", help="Also read labels, which a body of ReLRec will be asked for; may be repeated."
+        ),
+    ] = None,
     changes: SetOption = None,
     protocol: ProtocolOption = "leave-one-out",
     ties: TiesOption = "file",
@@ -43,13 +49,15 @@ def pretrain(
 ) -> None:
     """Train a tokenizer and a small language model from scratch on the texts of datasets, in minutes.
 
-    It reads item texts, and reviews of the split's training part only. What was done stays when the command is
+    It reads item texts, and reviews of the split's training part only; labels are those that `seqlore lore make` wrote
+    for one of the datasets and this split, or texts of another dataset. What was done stays when the command is
     stopped; run it again and it goes on.
 
     Example: seqlore lore pretrain data/music --preset small --minutes 10 --out models/music-lm
     """
     from seqlore.data import Dataset
     from seqlore.experiment.overrides import nested
+    from seqlore.language.label_corpus import read_label_corpus
     from seqlore.lore.corpus import read_split
     from seqlore.lore.pretrain import PretrainConfig
     from seqlore.lore.pretrain import pretrain as run
@@ -61,9 +69,11 @@ def pretrain(
         settings["corpus"] = {**settings.get("corpus", {}), "sequences": True}
     config = PretrainConfig.parse(settings, "seqlore lore pretrain")
     chosen = split_settings(protocol, ties, split_seed)
+    splits = [chosen.make(Dataset.load(folder), ties) for folder in datasets]
     corpora = []
-    for folder, share in zip(datasets, weight or [1.0] * len(datasets), strict=True):
-        corpora += read_split(chosen.make(Dataset.load(folder), ties), config.corpus, share)
+    for split, share in zip(splits, weight or [1.0] * len(datasets), strict=True):
+        corpora += read_split(split, config.corpus, share)
+    corpora += [read_label_corpus(file, splits) for file in labels or ()]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=as_json

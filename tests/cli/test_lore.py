@@ -125,3 +125,17 @@ def test_a_store_that_is_not_there(cli: Any) -> None:
         outcome = cli("lore", verb)
         assert (outcome.status, outcome.out) == (2, "")
         assert "lore.sqlite: there is no lore store; `seqlore lore make` fills one" in outcome.err
+
+
+def test_pretrain_reads_labels(cli: Any, shop: Path, tmp_path: Path, model: FakeModel) -> None:
+    lore = tmp_path / "labels.parquet"
+    assert make(cli, shop, lore).status == 0
+    short = ("tokens=512", "context=32", "batch_tokens=64", "rounds=1", "vocabulary=300", "samples=0")
+    settings = [f"--set={each}" for each in short]
+    made = cli("lore", "pretrain", shop, "--labels", lore, *settings, "--json", "--out", tmp_path / "m")
+    assert made.status == 0, made.err
+    kinds = {c["kind"]: c["documents"] for c in json.loads(made.out)["corpora"]}
+    assert kinds["labels"] == len(pl.read_parquet(lore)["text"].unique())
+    refused = cli("lore", "pretrain", shop, "--labels", tmp_path / "absent.parquet", "--out", tmp_path / "n")
+    assert refused.status == 2
+    assert "absent.parquet" in refused.err

@@ -44,8 +44,9 @@ def read_label_corpus(path: Path, splits: Sequence[Split]) -> Corpus:
 
 def label_documents(labels: LabelSet, split: Split) -> Iterator[str]:
     """One document a label and wording: ``Title: text`` of items that have a title, the text of others."""
-    titles = dict(zip(split.catalog.ids, split.catalog.titles, strict=True))
+    named = zip(split.catalog.ids, split.catalog.titles, strict=True)
+    titles = {id: title for id, title in named if title != id}  # an item without a title has its id for one
     for kind, id, _, text in labels.frame.iter_rows():
-        title = titles.get(id, "") if kind == "item" else ""
+        title = titles.get(id) if kind == "item" else None
         said = mark_names(text, {title.lower(): OWN_NAME}) if title else [text]
         yield f"{title}: {''.join(map(str, said))}" if title else text

@@ -252,6 +252,27 @@ def test_a_share_of_the_labels_weighs_as_much_as_all(split: Split, settings: dic
     assert len(told) == 9, "every user with a label has a turn"
 
 
+def test_label_epochs_learn_each_label_once_and_no_sequence(split: Split, settings: dict):
+    v, n = 259, 7
+    model = ReLRec(**{**settings, "label_epochs": 1, "epochs": 1, "batch_size": 3}).fit(split)
+    first, then = (list(model.batches(split)(epoch, (0, 1))) for epoch in (1, 2))
+    told = []
+    for sequences, _, labels, shares in first:
+        assert not sequences.numel()
+        ids = [int(row[row >= v][0]) - v for row in labels]
+        users = {i >= n for i in ids}
+        assert len(users) == 1, "of one kind"
+        assert shares.sum().item() == pytest.approx(0.9 if users.pop() else 0.3, rel=1e-5)
+        assert model.net((sequences, torch.zeros(0, 0), labels, shares)).item() > 0
+        told += ids
+    assert len(told) == len(set(told)) == 9 + 5, "every user and item that has a label"
+    assert all(sequences.numel() for sequences, *_ in then)
+    halves = [len(list(model.batches(split)(1, (rank, 2)))) for rank in (0, 1)]
+    assert halves[0] == halves[1] == len(first) // 2
+    with pytest.raises(ConfigError, match="label_epochs"):
+        ReLRec(**{**settings, "label_epochs": 1, "beta": 0, "gamma": 0})
+
+
 def test_batches_depend_on_seed_and_epoch_alone_and_are_dealt_out(fitted: ReLRec, split: Split):
     make = fitted.batches(split)
     one, again, later = (list(make(e, (0, 1))) for e in (1, 1, 2))

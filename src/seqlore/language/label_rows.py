@@ -5,11 +5,13 @@ Na et al., Findings of EMNLP 2024, 10.18653/v1/2024.findings-emnlp.423, equation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seqlore.data import Catalog, Sequences, Vocabulary
 from seqlore.errors import DataError
@@ -108,6 +110,28 @@ class LabelRows:
         """(tokens [R, L], weights [R, L]) of ``indices``, of those that have a label."""
         rows = [self.draw(int(i), rng) for i in indices if self.wordings[int(i)]]
         return padded([t for t, _ in rows], np.int64), averaging_weights(padded([r for _, r in rows], bool))
+
+
+def labels_alone(
+    rows: Mapping[Kind, LabelRows],
+    weights: Mapping[Kind, float],
+    size: int,
+    rng: np.random.Generator,
+    shard: tuple[int, int],
+) -> Iterator[tuple[Tensor, ...]]:
+    """Batches of an epoch without sequences, as the net reads them: each id's label once, ``size`` of one kind at a
+    time."""
+    parts = []
+    for kind, each in rows.items():
+        order = rng.permutation(each.known)
+        parts += [(kind, order[i : i + size]) for i in range(0, len(order), size)]
+    rank, world = shard
+    for number, at in enumerate(rng.permutation(len(parts))[: len(parts) - len(parts) % world]):
+        kind, index = parts[at]
+        tokens, read = rows[kind].batch(index, rng)
+        if number % world == rank:
+            none = torch.zeros(0, 0)
+            yield none.long(), none, torch.from_numpy(tokens), torch.from_numpy(np.float32(weights[kind]) * read)
 
 
 def tokenised(

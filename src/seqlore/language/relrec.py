@@ -33,6 +33,7 @@ from seqlore.language.label_rows import (
     Prompts,
     averaging_weights,
     label_rows,
+    labels_alone,
     token_of,
     tokenised,
 )
@@ -93,18 +94,21 @@ class ReLRecNet(FrozenNet):
         return self.users(rows).mean(0) if len(rows) else self.users()[1:].mean(0)
 
     def forward(self, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        """(sequences, their weights, labels, theirs), each [R, L] → loss; the weight at t is that of token t + 1."""
+        """(sequences, their weights, labels, theirs), each [R, L], or empty → loss; the weight at t is that of token
+        t + 1."""
         sequences, sequence_weights, labels, label_weights = batch
         self.body.place(sequences.device)
         drawn = None if self.negatives is None else draw_items(self.cumulative, self.negatives)
         vectors = self.items() if drawn is None else self._rows_of(drawn, sequences, labels)
-        hidden, targets, weights = self._read(sequences, sequence_weights, vectors)
-        hidden, targets = self.scale * hidden, targets - self.tokens.words
-        if drawn is None:
-            loss = full_softmax(hidden, targets, vectors, weights=weights)
-        else:
-            own, others = vectors[targets], vectors[drawn]
-            loss = sampled_softmax(hidden, own, targets, others, drawn, self.log_q, weights=weights)
+        loss = vectors.new_zeros(())
+        if sequences.numel():
+            hidden, targets, weights = self._read(sequences, sequence_weights, vectors)
+            hidden, targets = self.scale * hidden, targets - self.tokens.words
+            if drawn is None:
+                loss = full_softmax(hidden, targets, vectors, weights=weights)
+            else:
+                own, others = vectors[targets], vectors[drawn]
+                loss = sampled_softmax(hidden, own, targets, others, drawn, self.log_q, weights=weights)
         if labels.numel():
             hidden, targets, weights = self._read(labels, label_weights, vectors)
             loss = loss + F.cross_entropy(self.body.word_logits(hidden), targets, reduction="none") @ weights
@@ -173,6 +177,9 @@ class ReLRec(FrozenRecommender):
 
         def epoch(number: int, shard: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
             rng = np.random.default_rng((c.seed, number))
+            if number <= c.label_epochs:
+                yield from labels_alone(rows, weights, c.batch_size, rng, shard)
+                return
             order = np.lexsort((rng.random(len(learn)), learn.lengths))
             parts = [order[i : i + c.batch_size] for i in range(0, len(order), c.batch_size)]
             rng.shuffle(parts)  # type: ignore[arg-type]

@@ -66,6 +66,11 @@ class ReLRecConfig(FrozenConfig):
     label_share: float = Field(
         default=1.0, gt=0, le=1, description="Share of a batch's labels that are reconstructed, drawn anew each time."
     )
+    label_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="So many first ones of the epochs learn labels alone, each id's once an epoch (not in the paper).",
+    )
     names: Literal["this item", "iid", "keep"] = Field(
         default="this item", description="What becomes of item names in labels; see seqlore.language.label_rows."
     )
@@ -82,6 +87,10 @@ class ReLRecConfig(FrozenConfig):
     def _something_is_learned(self) -> ReLRecConfig:
         if not (self.alpha or self.beta or (self.gamma and self.users != "none")):
             raise ValueError("alpha, beta and gamma are all 0, so that nothing is learned: raise one")
+        if self.label_epochs and not self.label_weights:
+            raise ValueError(
+                f"label_epochs = {self.label_epochs} with no labels to learn: raise beta or gamma"
+            )
         return self
 
     @property

@@ -69,6 +69,13 @@ def test_it_stops_after_patience_and_keeps_the_best():
     assert weights(net) == seen[1]
 
 
+def test_the_last_epoch_is_validated_whatever_lies_between():
+    scores = iter([0.1, 0.2])
+    config = TrainConfig(epochs=5, validate_every=3, warmup_steps=0)
+    rows = train(fresh(), batches, config, validate=lambda: {"ndcg@10": next(scores)})
+    assert [row["epoch"] for row in rows if "valid" in row] == [3, 5]
+
+
 @pytest.mark.parametrize("killed_after", [1, 3])
 def test_a_killed_run_ends_exactly_as_it_would_have(tmp_path: Path, killed_after: int):
     config = TrainConfig(epochs=6, warmup_steps=4, schedule="cosine", learning_rate=0.02)

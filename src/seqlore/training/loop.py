@@ -66,7 +66,9 @@ class TrainConfig(Config):
         default=100, ge=1, description="Most epochs; exactly this many where there are no validation cases."
     )
     patience: int = Field(default=5, ge=1, description="Validations without improvement after which training stops.")
-    validate_every: int = Field(default=1, ge=1, description="Epochs between validations.")
+    validate_every: int = Field(
+        default=1, ge=1, description="Epochs between validations; the last one allowed is validated in any case."
+    )
     monitor: str = Field(default="ndcg@10", description="Validation metric that chooses the epoch.")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="Arithmetic of forward and backward."
@@ -165,7 +167,7 @@ def train(
             "seconds": time.perf_counter() - started,
             "learning_rate": rate,
         }
-        if validate is not None and epoch % config.validate_every == 0:
+        if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
             model.eval()
             trim()  # whole catalogues are scored, in other shapes than steps have
             with torch.no_grad(), state.averaged():

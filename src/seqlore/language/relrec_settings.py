@@ -88,9 +88,7 @@ class ReLRecConfig(FrozenConfig):
         if not (self.alpha or self.beta or (self.gamma and self.users != "none")):
             raise ValueError("alpha, beta and gamma are all 0, so that nothing is learned: raise one")
         if self.label_epochs and not self.label_weights:
-            raise ValueError(
-                f"label_epochs = {self.label_epochs} with no labels to learn: raise beta or gamma"
-            )
+            raise ValueError(f"label_epochs = {self.label_epochs} with no labels to learn: raise beta or gamma")
         return self
 
     @property

@@ -25,7 +25,7 @@ def read_label_corpus(path: Path, splits: Sequence[Split]) -> Corpus:
     """The texts of a label file.
 
     Args: path: what `seqlore lore make` wrote for one of ``splits``, or labels of another dataset (see
-        :func:`read_labels`), which become texts without a subject.
+        :func:`read_labels`), which become texts without a subject and without an origin that could be checked.
 
     Raises: DataError: not a file of labels, or it was written from what its split holds out.
     """
@@ -34,10 +34,14 @@ def read_label_corpus(path: Path, splits: Sequence[Split]) -> Corpus:
     about = json.loads(told) if told else {}
     for split in splits:
         if about.get("dataset") == split.dataset.hash:
-            lore = load_lore(path, split)
-            read = lore.about["training"]
-            source = {"dataset": split.dataset.name, "hash": split.dataset.hash, "file": path.name, "kind": "labels"}
-            source["split"] = None if read is None else json.loads(read)
+            read = load_lore(path, split).about["training"]
+            source = {
+                "dataset": split.dataset.name,
+                "hash": split.dataset.hash,
+                "file": path.name,
+                "split": None if read is None else json.loads(read),
+                "kind": "labels",
+            }
             return Corpus(f"{split.dataset.name}: {path.name}", tuple(label_documents(labels, split)), source=source)
     return Corpus(path.name, tuple(labels.frame["text"]), source={"file": path.name, "kind": "labels"})
 

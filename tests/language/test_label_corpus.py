@@ -63,6 +63,10 @@ def test_a_file_of_the_split_is_checked_and_a_foreign_one_is_text(tmp_path: Path
     foreign = read_label_corpus(tmp_path / "foreign.parquet", [split])
     assert set(foreign.documents) == {row[3] for row in ROWS}
     assert "hash" not in foreign.source
+    about["dataset"] = "the same shop before it was filtered"
+    other = read_label_corpus(Lore(frame(), about, split.catalog, split.users).save(tmp_path / "o.parquet"), [split])
+    assert other.source["hash"] == about["dataset"], "a body that read it is refused, for it may hold what is held out"
+    assert set(other.documents) == {row[3] for row in ROWS}
 
 
 def test_a_body_that_read_labels_is_refused_on_another_split(tmp_path: Path, tiny_backbone: Path):

@@ -269,6 +269,8 @@ def test_label_epochs_learn_each_label_once_and_no_sequence(split: Split, settin
     assert all(sequences.numel() for sequences, *_ in then)
     halves = [len(list(model.batches(split)(1, (rank, 2)))) for rank in (0, 1)]
     assert halves[0] == halves[1] == len(first) // 2
+    patient = ReLRec(**{**settings, "label_epochs": 3, "epochs": 4, "patience": 1}).fit(split)
+    assert [row["epoch"] for row in patient.history if "valid" in row] == [4], "labels alone try nobody's patience"
     with pytest.raises(ConfigError, match="label_epochs"):
         ReLRec(**{**settings, "label_epochs": 1, "beta": 0, "gamma": 0})
 

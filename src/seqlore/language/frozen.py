@@ -108,6 +108,11 @@ class FrozenRecommender(ScoringRecommender):
         """A history without known items has a state all the same; otherwise popularity answers."""
         return False
 
+    @property
+    def unvalidated(self) -> int:
+        """Epochs at the start in which nothing is learned that validation could see."""
+        return 0
+
     def _fit(
         self,
         split: Split,
@@ -132,6 +137,7 @@ class FrozenRecommender(ScoringRecommender):
             log=log,
             checkpoint=checkpoint,
             progress=progress,
+            validate_after=self.unvalidated,
         )
         self.about |= {
             "seed": config.seed,

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from seqlore.data import Split
 from seqlore.language.label_rows import OWN_NAME
 from seqlore.language.labels import LabelSet, mark_names, read_labels
-from seqlore.lore import load_lore
+from seqlore.lore.book import check_training
 from seqlore.lore.corpus import Corpus
 
 
@@ -25,25 +26,25 @@ def read_label_corpus(path: Path, splits: Sequence[Split]) -> Corpus:
     """The texts of a label file.
 
     Args: path: what `seqlore lore make` wrote for one of ``splits``, or labels of another dataset (see
-        :func:`read_labels`), which become texts without a subject and without an origin that could be checked.
+        :func:`read_labels`), which become texts without a subject. Lore says where it is from, so that a body that read it is checked;
+        other files cannot be asked.
 
     Raises: DataError: not a file of labels, or it was written from what its split holds out.
     """
     labels = read_labels(path)
     told = pl.read_parquet_metadata(path).get("seqlore")
-    about = json.loads(told) if told else {}
+    source: dict[str, Any] = {"file": path.name, "kind": "labels"}
+    if told is None:
+        return Corpus(path.name, tuple(labels.frame["text"]), source=source)
+    about = json.loads(told)
+    read = about["training"]
+    source |= {"hash": about["dataset"], "split": None if read is None else json.loads(read)}
     for split in splits:
-        if about.get("dataset") == split.dataset.hash:
-            read = load_lore(path, split).about["training"]
-            source = {
-                "dataset": split.dataset.name,
-                "hash": split.dataset.hash,
-                "file": path.name,
-                "split": None if read is None else json.loads(read),
-                "kind": "labels",
-            }
+        if about["dataset"] == split.dataset.hash:
+            check_training(about, split, str(path))
+            source["dataset"] = split.dataset.name
             return Corpus(f"{split.dataset.name}: {path.name}", tuple(label_documents(labels, split)), source=source)
-    return Corpus(path.name, tuple(labels.frame["text"]), source={"file": path.name, "kind": "labels"})
+    return Corpus(path.name, tuple(labels.frame["text"]), source=source)
 
 
 def label_documents(labels: LabelSet, split: Split) -> Iterator[str]:

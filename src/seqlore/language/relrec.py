@@ -98,7 +98,9 @@ class ReLRecNet(FrozenNet):
         t + 1."""
         sequences, sequence_weights, labels, label_weights = batch
         self.body.place(sequences.device)
-        drawn = None if self.negatives is None else draw_items(self.cumulative, self.negatives)
+        drawn = (
+            None if self.negatives is None else draw_items(self.cumulative, self.negatives if sequences.numel() else 0)
+        )
         vectors = self.items() if drawn is None else self._rows_of(drawn, sequences, labels)
         loss = vectors.new_zeros(())
         if sequences.numel():
@@ -159,6 +161,10 @@ class ReLRec(FrozenRecommender):
     @property
     def answers_empty(self) -> bool:
         return self.config.users != "none"
+
+    @property
+    def unvalidated(self) -> int:
+        return self.config.label_epochs
 
     def batches(self, split: Split) -> Callable[[int, tuple[int, int]], Iterator[Any]]:
         """Each batch: sequences of like length, their users' labels, and as many labels of random items.

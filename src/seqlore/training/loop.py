@@ -99,12 +99,14 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
+    validate_after: int = 0,
 ) -> list[dict[str, Any]]:
     """Train ``net`` in place; it ends with the weights of the best validated epoch.
 
     Args:
         batches: (epoch, (rank, world)) → batches; must depend on nothing else, so that a resumed run sees the same.
         validate: metrics of the net as it stands; without it training takes exactly ``config.epochs``.
+        validate_after: epochs at the start that are not validated, and so try nobody's patience.
         log: JSONL file, one object an epoch. checkpoint: folder, written after each epoch and resumed from.
         progress: called with each epoch's row. on_epoch: called before each epoch, for nets that train in phases.
 
@@ -167,7 +169,8 @@ def train(
             "seconds": time.perf_counter() - started,
             "learning_rate": rate,
         }
-        if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
+        due = epoch % config.validate_every == 0 or epoch == config.epochs
+        if validate is not None and due and epoch > validate_after:
             model.eval()
             trim()  # whole catalogues are scored, in other shapes than steps have
             with torch.no_grad(), state.averaged():

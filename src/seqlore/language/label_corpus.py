@@ -26,8 +26,8 @@ def read_label_corpus(path: Path, splits: Sequence[Split]) -> Corpus:
     """The texts of a label file.
 
     Args: path: what `seqlore lore make` wrote for one of ``splits``, or labels of another dataset (see
-        :func:`read_labels`), which become texts without a subject. Lore says where it is from, so that a body that read it is checked;
-        other files cannot be asked.
+        :func:`read_labels`), which become texts without a subject. Lore says where it is from, so
+        that a body that read it is checked; other files cannot be asked.
 
     Raises: DataError: not a file of labels, or it was written from what its split holds out.
     """

@@ -98,9 +98,9 @@ class ReLRecNet(FrozenNet):
         t + 1."""
         sequences, sequence_weights, labels, label_weights = batch
         self.body.place(sequences.device)
-        drawn = (
-            None if self.negatives is None else draw_items(self.cumulative, self.negatives if sequences.numel() else 0)
-        )
+        drawn = None
+        if self.negatives is not None:
+            drawn = draw_items(self.cumulative, self.negatives if sequences.numel() else 0)
         vectors = self.items() if drawn is None else self._rows_of(drawn, sequences, labels)
         loss = vectors.new_zeros(())
         if sequences.numel():

@@ -7,7 +7,8 @@ A vector of knowledge goes through experts that both kinds share and experts of 
 kind, weighs them. The adapted vectors of the user's preference and of the item, a candidate or one of the history, are
 concatenated. Texts are those of UR4Rec, so that the two differ in what is made of them.
 
-Deviations: where a text has several vectors, their mean is taken; a learned vector stands where there is no text.
+Deviations: where a text has several vectors, their mean is taken; a learned vector stands where there is no text; an
+item's knowledge is adapted once a batch, so dropout falls alike on it wherever the item stands.
 """
 
 from __future__ import annotations
@@ -100,12 +101,14 @@ class KAR(Augmentation):
         mean = (vectors * there[..., None]).sum(1) / count.clamp_min(1)
         user = self._adapted(mean, count[:, 0] > 0, 0)[:, None]  # [B, 1, a]
 
-        def augmented(asked: Tensor) -> Tensor:
-            about, known = self.knowledge.about_items(asked)
-            facts = self._adapted(about, known, 1)
-            return torch.cat([user.expand_as(facts), facts], -1)
-
-        return Augmented(augmented(batch.candidates), augmented(batch.items) if history else None)
+        asked = [batch.candidates, batch.items] if history else [batch.candidates]
+        # An item stands in many lists and histories of a batch, and what is known of it is the same in all of them.
+        index, places = torch.cat([each.flatten() for each in asked]).unique(return_inverse=True)
+        facts = self._adapted(*self.knowledge.about_items(index), 1)
+        rows = places.split([each.numel() for each in asked])
+        about = [facts[at].view(*each.shape, -1) for at, each in zip(rows, asked, strict=True)]
+        told = [torch.cat([user.expand_as(each), each], -1) for each in about]
+        return Augmented(told[0], told[1] if history else None)
 
     def _adapted(self, vectors: Tensor, there: Tensor, kind: int) -> Tensor:
         x = self.dropout(self.norm(torch.where(there[..., None], vectors, self.absent[kind])))

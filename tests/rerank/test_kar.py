@@ -14,6 +14,7 @@ from seqlore.data.simulate import simulate
 from seqlore.evaluation import evaluate
 from seqlore.rerank import KAR, PRM, BERTAug, GRU4RecReranker, Knowledge, LLMAug, Uniform
 from seqlore.rerank.kar import HybridExperts
+from seqlore.rerank.lists import ListBatch
 from seqlore.rerank.reranker import Reranker
 
 
@@ -39,6 +40,27 @@ def test_it_finds_what_text_and_item_say_together():
     augmentation = KAR(texts=Knowledge(texts, items), width=8, hidden=16, dropout=0.0)
     model = PRM(**TINY, epochs=15, patience=15, augmentation=augmentation).fit(split, source)
     assert evaluate(model, split, cases=source.asked(split.test), at=(1,)).metrics["ndcg@1"] > 0.85
+
+
+def test_what_is_known_of_an_item_is_the_same_wherever_it_stands():
+    split, texts = wishes()
+    torch.manual_seed(0)
+    kar = KAR(texts=Knowledge(texts, torch.randn(split.catalog.size, GOALS)), width=3, hidden=4, dropout=0.5)
+    kar.build(split.catalog.size, 8)
+    items, candidates = torch.tensor([[1, 2, 3], [3, 0, 0]]), torch.tensor([[3, 1], [4, 3]])
+    batch = ListBatch(
+        users=torch.tensor([1, 2]), known=torch.tensor([3, 1]), items=items, lengths=torch.tensor([3, 1]),
+        candidates=candidates, target=torch.zeros(2, dtype=torch.int64),
+    )  # fmt: skip
+    told = kar.train()(batch, torch.nn.Identity(), True)
+    facts, past = told.candidates[..., 3:], told.history[..., 3:]
+    assert torch.equal(facts[0, 0], facts[1, 1]), "dropout falls alike on it"
+    assert torch.equal(facts[0, 0], past[0, 2]), "in histories, too"
+    assert torch.equal(told.candidates[0, 0, :3], told.candidates[0, 1, :3]), "one preference a user"
+    told = kar.eval()(batch, torch.nn.Identity(), True)
+    by_hand = kar._adapted(*kar.knowledge.about_items(items), 1)
+    assert torch.allclose(told.history[..., 3:], by_hand, atol=1e-6)
+    assert kar(batch, torch.nn.Identity(), False).history is None
 
 
 @pytest.fixture(scope="module")

@@ -104,10 +104,11 @@ class KAR(Augmentation):
         asked = [batch.candidates, batch.items] if history else [batch.candidates]
         # An item stands in many lists and histories of a batch, and what is known of it is the same in all of them.
         index, places = torch.cat([each.flatten() for each in asked]).unique(return_inverse=True)
-        facts = self._adapted(*self.knowledge.about_items(index), 1)
+        about, known = self.knowledge.about_items(index)
+        facts = self._adapted(about, known, 1)
         rows = places.split([each.numel() for each in asked])
-        about = [facts[at].view(*each.shape, -1) for at, each in zip(rows, asked, strict=True)]
-        told = [torch.cat([user.expand_as(each), each], -1) for each in about]
+        adapted = [facts[at].view(*each.shape, -1) for at, each in zip(rows, asked, strict=True)]
+        told = [torch.cat([user.expand_as(each), each], -1) for each in adapted]
         return Augmented(told[0], told[1] if history else None)
 
     def _adapted(self, vectors: Tensor, there: Tensor, kind: int) -> Tensor:

@@ -318,6 +318,71 @@ def test_items_start_at_the_base_or_anew_and_a_rate_may_be_scaled():
     assert not torch.equal(learned.net.augmentation.quick, torch.ones(16))
 
 
+CONTINUED = {"epochs": 2, "learning_rate": 0.01, "schedule": "constant"}
+
+
+def plain_texts() -> TextAugmentation:
+    return TextAugmentation(texts=UserTexts(Sequences.from_lists([[1]], [1]), np.ones((1, 3), np.float32)))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("chosen", ["Phased", "TextAugmentation", "Continuation"])
+def test_joint_training_may_go_on_from_the_whole_base(name: str, chosen: str):
+    split, source = ring(20), Uniform(4).fitted(ring(20))
+    cls, settings = reranker_class(name), {**TINY, "epochs": 1}
+    base, cases = cls(**settings).fit(split, source), source.asked(split.test)
+    assert cases.candidates is not None
+    asked = (cases.histories, cases.candidates)
+    before = base.score(*asked)
+    augmentation = plain_texts() if chosen == "TextAugmentation" else {"name": chosen}
+
+    def gone_on(**given: Any) -> Any:
+        model = cls(**settings, continued={**CONTINUED, **given}, augmentation=augmentation)
+        return model.fit(split, source, base=base)
+
+    torch.testing.assert_close(gone_on(learning_rate=1e-12).score(*asked), before, msg="it begins as the base")
+    moving = gone_on()
+    assert len(moving.history) == 2, "the loop is that of continued"
+    assert (moving.score(*asked) - before).abs().max() > 0
+    if chosen != "Continuation":
+        assert moving.net.join.map.weight[:, TINY["embedding_size"] :].abs().max() > 0, "what is silent learns to speak"
+    torch.testing.assert_close(base.score(*asked), before, msg="the base stays as it is")
+
+
+def test_a_base_that_is_trained_on_the_way_is_gone_on_from_too():
+    split, source, told = ring(20), Uniform(4).fitted(ring(20)), []
+    for augmentation, continued, phases in (
+        (plain_texts(), CONTINUED, ["base", None, None]),
+        (plain_texts(), None, [None]),
+        (None, CONTINUED, [None]),  # a base has no base
+    ):
+        told.clear()
+        model = PRM(**TINY, epochs=1, continued=continued, augmentation=augmentation)
+        model.fit(split, source, progress=told.append)
+        assert [row.get("phase") for row in told] == phases
+    assert model.config.continued is None, "so that settings of a base do not depend on what goes on from it"
+
+
+def test_a_saved_one_that_went_on_is_the_same(tmp_path: Path):
+    split, source = ring(20), Uniform(4).fitted(ring(20))
+    model = PRM(**TINY, epochs=1, continued=CONTINUED, augmentation=plain_texts()).fit(split, source)
+    cases = source.asked(split.test)
+    assert cases.candidates is not None
+    model.save(tmp_path)
+    again = PRM.load(tmp_path)
+    assert again.config == model.config
+    scores = [each.score(cases.histories, cases.candidates) for each in (model, again)]
+    torch.testing.assert_close(scores[1], scores[0])
+
+
+def test_a_base_that_is_built_otherwise_is_not_gone_on_from():
+    split, source = ring(20), Uniform(4).fitted(ring(20))
+    for other in ({"layers": 3}, {"inner_size": 5}):
+        base = PRM(**{**TINY, **other}, epochs=1).fit(split, source)
+        with pytest.raises(ConfigError, match="PRM: continued takes all weights of the base, which has others"):
+            PRM(**TINY, epochs=1, continued={}, augmentation={"name": "Phased"}).fit(split, source, base=base)
+
+
 def test_settings_name_an_augmentation_and_make_it_again():
     chosen = AugmentationSettings.of(Phased(width=3))
     assert chosen == AugmentationSettings(name="Phased", settings={"width": 3})

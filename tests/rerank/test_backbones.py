@@ -63,6 +63,7 @@ ELSEWHERE = {
     "valid_cases",
     "augmentation",
     "start",
+    "continued",
 }
 
 

@@ -118,6 +118,13 @@ def test_joint_training_moves_both_and_no_text(world: tuple[Split, Knowledge]):
     assert not torch.equal(model.net.items.table(), base.net.items.table())
 
 
+def test_item_vectors_of_a_whole_base_are_not_learned_anew():
+    learned = {**SMALL, "pretraining": {**SMALL["pretraining"], "items": "learned"}}
+    with pytest.raises(ConfigError, match=r'UR4Rec on PRM: continued keeps .* set pretraining.items = "frozen"'):
+        PRM(**TINY, continued={}, augmentation={"name": "UR4Rec", "settings": learned})
+    PRM(**TINY, continued={}, augmentation={"name": "UR4Rec", "settings": {**learned, "pretrain": False}})
+
+
 def test_item_vectors_may_be_learned_with_the_retriever(world: tuple[Split, Knowledge]):
     split, knowledge = world
     learned = {**SMALL, "pretraining": {**SMALL["pretraining"], "items": "learned"}}

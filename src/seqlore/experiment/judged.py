@@ -29,7 +29,7 @@ from seqlore.rerank.ranker import NetReranker
 from seqlore.version import __version__
 
 #: Settings younger than folders that are to be found again; where they are None, nothing is different.
-LATER = ("schedule_epochs",)
+LATER = ("schedule_epochs", "continued")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,10 @@ _HOME = {
     **{name: f"seqlore.rerank.reranker:{name}" for name in ("Reranker", "reranker_class")},
     **{name: f"seqlore.rerank.candidates:{name}" for name in ("CandidateSource", "Retrieved", "Uniform")},
     **{name: f"seqlore.rerank.lists:{name}" for name in ("ListBatch", "ListData", "listwise_softmax")},
-    **{name: f"seqlore.rerank.augment:{name}" for name in ("Augmentation", "NoAugmentation", "augmentation_class")},
+    **{
+        name: f"seqlore.rerank.augment:{name}"
+        for name in ("Augmentation", "Continuation", "NoAugmentation", "augmentation_class")
+    },
     "UserTexts": "seqlore.rerank.texts:UserTexts",
     "TextAugmentation": "seqlore.rerank.text_augmentation:TextAugmentation",
     **{name: f"seqlore.rerank.text_baselines:{name}" for name in ("BERTAug", "LLMAug")},

@@ -37,6 +37,7 @@ from seqlore.rerank.lists import ListBatch, ListData
 #: Registered name → "module:Class", as for models.
 AUGMENTATIONS: dict[str, str] = {
     "NoAugmentation": "seqlore.rerank.augment:NoAugmentation",
+    "Continuation": "seqlore.rerank.augment:Continuation",
     "TextAugmentation": "seqlore.rerank.text_augmentation:TextAugmentation",
     "BERTAug": "seqlore.rerank.text_baselines:BERTAug",
     "LLMAug": "seqlore.rerank.text_baselines:LLMAug",
@@ -54,6 +55,8 @@ class Host(NamedTuple):
     #: Latest events that reach the augmentation in joint training; None = not known.
     history_length: int | None = None
     seed: int = 0
+    #: Joint training goes on from a whole trained base, item vectors and all.
+    goes_on: bool = False
 
 
 class Augmented(NamedTuple):
@@ -166,6 +169,12 @@ class NoAugmentation(Augmentation):
         device = batch.items.device
         nothing = torch.zeros(*batch.candidates.shape, 0, device=device)
         return Augmented(nothing, torch.zeros(*batch.items.shape, 0, device=device) if history else None)
+
+
+class Continuation(NoAugmentation):
+    """Nothing either, with a base of its own to go on from: the control of all that are ``continued``."""
+
+    paper = "No paper: the plain backbone, trained on."
 
 
 def augmentation_class(name: str) -> type[Augmentation]:

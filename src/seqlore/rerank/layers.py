@@ -15,7 +15,8 @@ class Join(nn.Module):
     """[item vector ; extra vector] → item width, a linear map that starts by letting the item vector through.
 
     What it adds of the extra vector starts at random (uniformly, as every linear layer of torch), so an augmented
-    backbone does not begin as the plain one. Without extra vectors there is nothing to map: that is the plain one.
+    backbone does not begin as the plain one, unless it is silenced. Without extra vectors there is nothing to map: that
+    is the plain one.
     """
 
     def __init__(self, width: int, extra: int) -> None:
@@ -26,6 +27,12 @@ class Join(nn.Module):
             with torch.no_grad():
                 self.map.weight[:, :width] = torch.eye(width)
                 self.map.bias.zero_()
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Give the extra vector no weight yet, so that what comes out is the item vector."""
+        if self.map is not None:
+            self.map.weight[:, len(self.map.weight) :] = 0
 
     def forward(self, items: Tensor, extra: Tensor) -> Tensor:
         """[..., d], [..., a] → [..., d]."""

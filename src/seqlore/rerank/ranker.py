@@ -24,8 +24,8 @@ from seqlore.evaluation.report import accuracies
 from seqlore.models.items import ItemTable
 from seqlore.models.ranked import RankedConfig
 from seqlore.ranking import Lists
-from seqlore.rerank.augment import Augmentation, AugmentationSettings, Host, augmentation_class
-from seqlore.rerank.base import items_of
+from seqlore.rerank.augment import Augmentation, AugmentationSettings, Host, NoAugmentation, augmentation_class
+from seqlore.rerank.base import Continued, check_base, go_on, items_of
 from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.layers import Join
 from seqlore.rerank.lists import ListBatch, ListData, list_batch, listwise_softmax
@@ -69,6 +69,9 @@ class RankerConfig(RankedConfig):
     start: Literal["base", "fresh"] = Field(
         default="base",
         description="Where an augmentation needs a trained base: its item vectors are the start, or are not.",
+    )
+    continued: Continued | None = Field(
+        default=None, description="With any augmentation: train the base, and go on from all of it, by this schedule."
     )
 
 
@@ -128,8 +131,10 @@ class NetReranker(Reranker):
             settings["augmentation"] = augmentation
         super().__init__(config, **settings)
         c = self.config
-        host = Host(self.name, self.sequential, c.history_length, c.seed)
-        self.config = c.model_copy(update={"augmentation": c.augmentation.on(host)})
+        host = Host(self.name, self.sequential, c.history_length, c.seed, c.continued is not None)
+        plain = c.augmentation.name == NoAugmentation.__name__  # is a base, and has none to go on from
+        suited: dict[str, Any] = {"augmentation": c.augmentation.on(host), **({"continued": None} if plain else {})}
+        self.config = c.model_copy(update=suited)
         self.history: list[dict[str, Any]] = []
         self.net: Any = None
 
@@ -186,23 +191,24 @@ class NetReranker(Reranker):
 
             return {"progress": tell, "log": of(log), "checkpoint": of(checkpoint)}
 
-        start: Tensor | None = None
-        if augmentation.needs_base:
-            if base is None:
-                base = self.base().fit(split, source, **phase("base"))
-            start = items_of(base, self)
+        if augmentation.needs_base or c.continued:
+            base = check_base(base or self.base().fit(split, source, **phase("base")), self)
         torch.manual_seed(c.seed)
         self.net = self.Net(split.catalog.size, c, augmentation)
-        if start is not None:
-            self.about["pretraining"] = augmentation.pretrain(start, lists, device=c.device, **phase("pretrain"))
+        if base is not None and augmentation.needs_base:
+            h = items_of(base)
+            self.about["pretraining"] = augmentation.pretrain(h, lists, device=c.device, **phase("pretrain"))
             if c.start == "base":
                 with torch.no_grad():
-                    self.net.items.table().copy_(start if augmentation.start is None else augmentation.start)
+                    self.net.items.table().copy_(h if augmentation.start is None else augmentation.start)
+        if base is not None and c.continued:
+            go_on(self.net, base.net, self.name)
+        if augmentation.needs_base or c.continued:
             torch.manual_seed(c.seed + 1)  # whatever the phases before have drawn
         self.history = train(
             self.net,
             lambda epoch, shard: lists.batches(epoch, shard, size=c.batch_size, length=c.history_length),
-            c,
+            c.continued.loop(c) if c.continued else c,
             validate=None if lists.valid is None else lambda: self.validate(lists.valid),  # type: ignore[arg-type]
             log=log,
             checkpoint=checkpoint,

@@ -124,6 +124,11 @@ class UR4Rec(Augmentation):
                 f"UR4Rec on {host.name}: history = {c.history} is more than the {most} events that the backbone is "
                 "given (history_length): lower it, or raise history_length"
             )
+        if host.goes_on and c.pretrain and c.pretraining.items == "learned":
+            raise ConfigError(
+                f"UR4Rec on {host.name}: continued keeps the item vectors of the base, and pretraining.items = "
+                '"learned" makes others: set pretraining.items = "frozen"'
+            )
         longest = events(host.sequential)
         found = {
             "proxies": 16 if host.sequential else 8,

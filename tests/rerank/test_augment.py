@@ -346,6 +346,7 @@ def test_joint_training_may_go_on_from_the_whole_base(name: str, chosen: str):
     assert (moving.score(*asked) - before).abs().max() > 0
     if chosen != "Continuation":
         assert moving.net.join.map.weight[:, TINY["embedding_size"] :].abs().max() > 0, "what is silent learns to speak"
+        torch.testing.assert_close(moving.net.join.scale, base.net.items.table()[1:].detach().std())
     torch.testing.assert_close(base.score(*asked), before, msg="the base stays as it is")
 
 

@@ -27,9 +27,8 @@ SHARED = {"dataset_hash": "another dataset", "split": "another split", "candidat
 class Continued(Config):
     """The loop where joint training goes on from a whole base: short, and down to a rate of nothing.
 
-    At the rate at which a base was trained, what the noise of the loop adds and takes is more than what an augmentation
-    does: SASRec on MovieLens-1M, NDCG@10 on validation lists, best of 97 epochs 0.729; five more at that rate 0.707 to
-    0.716, fifteen under this schedule 0.741.
+    At the rate at which a base was trained, the noise of the loop adds and takes more than an augmentation does: see
+    docs/reranking.md.
     """
 
     epochs: int = Field(default=15, ge=1, description="Epochs, all of them: nothing stops it early.")
@@ -71,6 +70,9 @@ def items_of(base: NetReranker) -> Tensor:
 def go_on(net: RankerNet, base: RankerNet, name: str) -> None:
     """Give ``net`` all weights of ``base``, and the augmentation no say yet, so that its scores are those of ``base``.
 
+    Extra vectors, whose numbers spread about one, are scaled to the spread of the base's item vectors: see
+    docs/reranking.md.
+
     Raises: ConfigError: the base is built otherwise.
     """
     given, mine = base.state_dict(), net.state_dict()
@@ -78,4 +80,4 @@ def go_on(net: RankerNet, base: RankerNet, name: str) -> None:
     if rest != given.keys() or any(mine[key].shape != given[key].shape for key in rest):
         raise ConfigError(f"{name}: continued takes all weights of the base, which has others: fit one alike")
     net.load_state_dict({**mine, **given})
-    net.join.silence()
+    net.join.silence(scale=float(base.items.table()[1:].detach().std()))

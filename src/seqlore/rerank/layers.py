@@ -19,24 +19,32 @@ class Join(nn.Module):
     is the plain one.
     """
 
+    scale: Tensor
+
     def __init__(self, width: int, extra: int) -> None:
         super().__init__()
         self.map: nn.Linear | None = None
         if extra:
             self.map = nn.Linear(width + extra, width)
+            self.register_buffer("scale", torch.tensor(1.0))  # of the extra vector
             with torch.no_grad():
                 self.map.weight[:, :width] = torch.eye(width)
                 self.map.bias.zero_()
 
     @torch.no_grad()
-    def silence(self) -> None:
-        """Give the extra vector no weight yet, so that what comes out is the item vector."""
+    def silence(self, scale: float) -> None:
+        """Let the item vector through and nothing else yet; ``scale``: factor of the extra vector from now on.
+
+        Steps of Adam are as long whatever the gradient, so a weight on an extra vector that is ten times as large as an
+        item's moves what comes out ten times as far.
+        """
         if self.map is not None:
             self.map.weight[:, len(self.map.weight) :] = 0
+            self.scale.fill_(scale)
 
     def forward(self, items: Tensor, extra: Tensor) -> Tensor:
         """[..., d], [..., a] → [..., d]."""
-        return items if self.map is None else self.map(torch.cat([items, extra], -1))
+        return items if self.map is None else self.map(torch.cat([items, self.scale * extra], -1))
 
 
 def divided(config: Any) -> Any:

@@ -8,7 +8,7 @@ which of the two learns faster. The control is the base gone on with nothing bes
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -37,11 +37,12 @@ class Continued(Config):
 
     def loop(self, config: RankerConfig) -> RankerConfig:
         """``config`` with these settings of the loop."""
-        return config.model_copy(update={**self.model_dump(), "patience": self.epochs})
+        own = {**self.model_dump(), "patience": self.epochs, "schedule_epochs": None}
+        return config.model_copy(update=own)
 
 
-def check_base(base: NetReranker, reranker: NetReranker) -> Any:
-    """``base``, a fitted one that ``reranker``, whose fit has begun, may start from.
+def check_base(base: NetReranker, reranker: NetReranker) -> None:
+    """Whether ``reranker``, whose fit has begun, may start from ``base``.
 
     Raises: ConfigError: the base is not this backbone, has another catalogue or width, has an augmentation, or was
         fitted on another dataset, split or kind of lists.
@@ -59,7 +60,6 @@ def check_base(base: NetReranker, reranker: NetReranker) -> Any:
                 f"{name}: the base was fitted on {what} and may know what this fit is judged by: fit it on the same "
                 "split and candidates"
             )
-    return base
 
 
 def items_of(base: NetReranker) -> Tensor:

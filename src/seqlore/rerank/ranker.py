@@ -192,7 +192,8 @@ class NetReranker(Reranker):
             return {"progress": tell, "log": of(log), "checkpoint": of(checkpoint)}
 
         if augmentation.needs_base or c.continued:
-            base = check_base(base or self.base().fit(split, source, **phase("base")), self)
+            base = base or self.base().fit(split, source, **phase("base"))
+            check_base(base, self)
         torch.manual_seed(c.seed)
         self.net = self.Net(split.catalog.size, c, augmentation)
         if base is not None and augmentation.needs_base:

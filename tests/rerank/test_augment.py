@@ -376,6 +376,14 @@ def test_a_saved_one_that_went_on_is_the_same(tmp_path: Path):
     torch.testing.assert_close(scores[1], scores[0])
 
 
+def test_what_was_saved_before_extra_vectors_had_a_scale_has_that_of_one(tmp_path: Path):
+    split, source = ring(20), Uniform(4).fitted(ring(20))
+    model = PRM(**TINY, epochs=1, augmentation=plain_texts()).fit(split, source)
+    again = PRM(model.config)
+    again.restore({key: value for key, value in model.state().items() if key != "join.scale"})
+    assert all(torch.equal(value, model.state()[key]) for key, value in again.state().items())
+
+
 def test_a_base_that_is_built_otherwise_is_not_gone_on_from():
     split, source = ring(20), Uniform(4).fitted(ring(20))
     for other in ({"layers": 3}, {"inner_size": 5}):

@@ -267,5 +267,7 @@ class NetReranker(Reranker):
         chosen = self.config.augmentation
         augmentation = augmentation_class(chosen.name).rebuilt(chosen.parsed(), mine)
         self.net = self.Net(len(state["items.embedding.weight"]), self.config, augmentation)
+        if self.net.join.map is not None:  # saved before extra vectors had a scale
+            state = {"join.scale": torch.tensor(1.0), **state}
         self.net.load_state_dict(state)
         self.net.eval()

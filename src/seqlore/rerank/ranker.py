@@ -68,7 +68,8 @@ class RankerConfig(RankedConfig):
     )
     start: Literal["base", "fresh"] = Field(
         default="base",
-        description="Where an augmentation needs a trained base: its item vectors are the start, or are not.",
+        description="Where an augmentation needs a trained base: its item vectors are the start, or are not. Without "
+        "meaning where continued is set.",
     )
     continued: Continued | None = Field(
         default=None, description="With any augmentation: train the base, and go on from all of it, by this schedule."

@@ -384,6 +384,11 @@ def test_what_was_saved_before_extra_vectors_had_a_scale_has_that_of_one(tmp_pat
     assert all(torch.equal(value, model.state()[key]) for key, value in again.state().items())
 
 
+def test_one_start_is_enough():
+    with pytest.raises(ConfigError, match='start = "fresh" cannot go with continued'):
+        PRM(**TINY, start="fresh", continued={})
+
+
 def test_a_base_that_is_built_otherwise_is_not_gone_on_from():
     split, source = ring(20), Uniform(4).fitted(ring(20))
     for other in ({"layers": 3}, {"inner_size": 5}):

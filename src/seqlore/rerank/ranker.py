@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
@@ -68,12 +68,17 @@ class RankerConfig(RankedConfig):
     )
     start: Literal["base", "fresh"] = Field(
         default="base",
-        description="Where an augmentation needs a trained base: its item vectors are the start, or are not. Without "
-        "meaning where continued is set.",
+        description="Where an augmentation needs a trained base: its item vectors are the start, or are not.",
     )
     continued: Continued | None = Field(
         default=None, description="With any augmentation: train the base, and go on from all of it, by this schedule."
     )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.continued and self.start == "fresh":
+            raise ValueError('start = "fresh" cannot go with continued, which starts from a whole base: drop one')
+        return self
 
 
 class RankerNet(nn.Module):

@@ -93,10 +93,10 @@ def test_a_scorer_learns_the_ring(name: str):
     assert evaluate(model, split, cases=source.asked(split.test), at=(1,)).metrics["ndcg@1"] > 0.9
 
 
-@pytest.mark.parametrize(("reads", "least", "most"), [(True, 0.6, 1.0), (False, 0.0, 0.4)])
+@pytest.mark.parametrize(("reads", "least", "most"), [(True, 0.7, 1.0), (False, 0.0, 0.6)])
 def test_a_listwise_backbone_learns_it_only_if_it_reads_the_history(reads: bool, least: float, most: float):
     split, source = ring(), Uniform(6)
-    settings = {"targets": 3, "epochs": 20, "learning_rate": 0.02, "history_length": 3, "patience": 20}
+    settings = {"targets": 3, "epochs": 40, "learning_rate": 0.01, "history_length": 3, "patience": 40}
     model = reranker_class("SetRank")(**{**TINY, **settings}, reads_history=reads).fit(split, source)
     assert least < evaluate(model, split, cases=source.asked(split.test), at=(1,)).metrics["ndcg@1"] < most
 

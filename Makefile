@@ -26,6 +26,7 @@ bench: $(STAMP) $(DATA)/interactions.parquet  ## Speed and memory, one JSON obje
 	$(BIN)/python benchmarks/sknn.py $(DATA)
 	$(BIN)/python benchmarks/encode.py $(DATA)
 	for net in SASRec GRU4Rec BERT4Rec; do $(BIN)/python benchmarks/nets.py $(DATA) --model $$net --epochs 3 || exit 1; done
+	$(BIN)/python benchmarks/rerank.py
 	$(BIN)/python benchmarks/million.py
 	@echo "Beside RecBole: benchmarks/recbole_peer.py says how to run it."
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, cast
 
@@ -39,6 +41,11 @@ class Config(BaseModel):
             return cls(**settings)
         except ValidationError as error:
             raise ConfigError(f"{what}: {_explain(error, cls)}") from error
+
+
+def digest(length: int = 12, /, **parts: Any) -> str:
+    """``length`` hex digits over anything that JSON can say; what it cannot, say a path, stands as text."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:length]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

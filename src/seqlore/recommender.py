@@ -175,13 +175,17 @@ class Model(ABC):
         }
 
     def _bind(self, checkpoint: str | Path | None) -> None:
-        """A folder of checkpoints, where there is one, is about the data that ``about`` tells of.
+        """A folder of checkpoints, where there is one, is about the data that ``about`` tells of, and :meth:`_reads`.
 
         Raises: DataError: it is about other data.
         """
         if checkpoint is not None:
-            told = ("dataset_hash", "split", "candidates")
-            manifest.bind(Path(checkpoint), {key: self.about[key] for key in told if key in self.about})
+            told = {key: self.about[key] for key in ("dataset_hash", "split", "candidates") if key in self.about}
+            manifest.bind(Path(checkpoint), told | self._reads())
+
+    def _reads(self) -> dict[str, Any]:
+        """Digests of files beside the dataset that a fit begins with, whose names may stay when they change."""
+        return {}
 
     def own_users(self, histories: Sequences, users: Vocabulary) -> Sequences:
         """``histories``, whose users ``users`` numbers, with the numbers that the model has for them.

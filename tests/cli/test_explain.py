@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import seqlore as sl
@@ -48,6 +50,31 @@ def test_the_report(cli: Callable, folders: tuple[Path, Path, Path], tiny_encode
     found = json.loads(cli(*asked, "--json").out)
     assert {row["kind"] for row in found["reconstruction"]} == {"item", "user"}
     assert found["report"].count("- came next:") == 2
+
+
+def test_the_report_is_of_the_dataset_that_was_learned(
+    cli: Callable, folders: tuple[Path, Path, Path], tiny_encoder: Path, tmp_path: Path
+) -> None:
+    data = sl.Dataset.load(folders[2])
+    shorter = replace(data, interactions=data.interactions.filter(pl.col("user_id") != "u0"))
+    shorter.save(tmp_path / "shorter")
+    done = cli("explain", folders[0], "--report", tmp_path / "shorter", "--encoder", tiny_encoder)
+    assert done.status == 2
+    assert "name the folder that it was fitted on" in done.err
+
+
+def test_a_report_on_items_alone(
+    cli: Callable, folders: tuple[Path, Path, Path], tiny_encoder: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    store = {"store": str(tmp_path / "lore.sqlite"), "lore": {"versions": 1}}
+    split = sl.leave_one_out(sl.Dataset.load(folders[2]))
+    model = sl.models.ReLRec(backbone={"name": str(tiny_backbone)}, epochs=1, gamma=0, labels=store).fit(split)
+    model.save(tmp_path / "items")
+    done = cli("explain", tmp_path / "items", "--report", folders[2], "--encoder", tiny_encoder, "--json")
+    assert done.status == 0, done.err
+    found = json.loads(done.out)
+    assert [row["kind"] for row in found["reconstruction"]] == ["item"]
+    assert found["report"] == "No users beside their lists: the model tells of items alone."
 
 
 def test_lists_for_a_user(cli: Callable, folders: tuple[Path, Path, Path]) -> None:

@@ -13,15 +13,18 @@ import polars as pl
 import pytest
 
 import seqlore as sl
+from backbones import make_backbone
+from seqlore.config import digest
 from seqlore.data import Split
 from seqlore.data.simulate import simulate
 from seqlore.errors import DataError
 from seqlore.experiment import Recipe, model_folder, refit, run
+from seqlore.experiment.contents import contents
 from seqlore.experiment.journal import Journal
 from seqlore.experiment.leaderboard import bootstrap
 from seqlore.experiment.recipe import EvaluationSettings, ModelSettings, text_sources
 from seqlore.experiment.screen import Screen
-from seqlore.experiment.trial import PeakMemory, Trial, chosen_on_validation, digest
+from seqlore.experiment.trial import PeakMemory, Trial, chosen_on_validation
 from seqlore.models import Blend, Markov, MostPopular, SASRec  # type: ignore[attr-defined]
 
 NET = {"embedding_size": 8, "max_length": 6, "layers": 1, "epochs": 3, "patience": 3}
@@ -231,6 +234,22 @@ def test_what_a_fit_depends_on(shop: Path, tmp_path: Path) -> None:
         parts = {"dataset": split.dataset.hash, "split": split.how, "model": "SASRec", "fit_on": "train", "seed": seed}
         before = digest(seqlore=sl.__version__, settings=entry.config.model_dump(mode="json"), **parts)
         assert (fitted(seed, item_init={"permute": True}) == before) is same
+
+
+def test_a_fit_depends_on_what_lies_behind_the_paths_in_its_settings(shop: Path, tmp_path: Path) -> None:
+    split = sl.leave_one_out(sl.Dataset.load(shop))
+    folder = make_backbone(tmp_path / "body")
+
+    def fitted() -> str:
+        entry = ModelSettings(model="ReLRec", settings={"backbone": {"name": str(folder)}})
+        return Trial(entry, "file", 0, split, EvaluationSettings(), tmp_path).fitted
+
+    first = fitted()
+    assert fitted() == first
+    make_backbone(folder, width=16)
+    assert fitted() != first
+    assert contents({"model": str(folder), "labels": {"store": str(folder)}, "name": str(folder)}) == {}
+    assert contents({"labels": {"files": [str(folder / "config.json")]}}).keys() == {f"{folder / 'config.json'}: ."}
 
 
 def test_only_what_changed_is_fitted_again(recipe: Recipe, tmp_path: Path, fits: dict[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -155,6 +156,29 @@ def test_a_body_that_reads_vectors_in_another_way_is_refused(folder: Path):
     body.logit_scale = 2.0
     with pytest.raises(ConfigError, match="it does not say what it says of the words themselves"):
         body.check_vectors()
+
+
+def test_a_body_that_lets_no_gradient_back_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    body, hidden = body_of(folder), Backbone.hidden
+    monkeypatch.setattr(Backbone, "hidden", lambda self, vectors, prefix=None: hidden(self, vectors, prefix) * 1.0)
+    body.check_vectors()
+
+    def cut(self: Backbone, vectors: torch.Tensor, prefix: object = None) -> torch.Tensor:
+        out = hidden(self, vectors.detach(), prefix)
+        return out + 0 * vectors if vectors.shape == out.shape else out
+
+    monkeypatch.setattr(Backbone, "hidden", cut)
+    with pytest.raises(ConfigError, match="no gradient comes back through it"):
+        body.check_vectors()
+
+
+def test_what_a_folder_sets_for_writing_is_not_read(tmp_path: Path):
+    plain, other = make_backbone(tmp_path / "plain"), make_backbone(tmp_path / "other")
+    path = other / "generation_config.json"
+    told = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**told, "repetition_penalty": 9.0, "min_new_tokens": 30}))
+    texts = [body.write(body.embed(torch.tensor([body.encode("a rose")])), 40) for body in map(body_of, (plain, other))]
+    assert texts[0] == texts[1]
 
 
 def test_what_cannot_be_is_refused_by_name(folder: Path):

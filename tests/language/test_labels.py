@@ -117,10 +117,16 @@ def test_explanations_become_labels():
         ("A (new) thing here", ["A this item here"]),
     ],
 )
-def test_names_stand_for_items(text: str, cut: list):
+def test_names_stand_for_items(text: str, cut: list) -> None:
     names = {"rose soap": 7, "rose soap deluxe": 8, "soap": 9, "(new) thing": "this item"}
     marked = mark_names(text, names)
     assert marked == cut
+
+
+def test_letters_that_only_a_pattern_takes_for_one_another_make_no_name():
+    micro, mu = "\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}"
+    assert mark_names(f"A 10 {mu}m filter.", {f"10 {micro}m filter": 3}) == [f"A 10 {mu}m filter."]
+    assert mark_names(f"A 10 {micro}m filter.", {f"10 {micro}m filter": 3}) == ["A ", 3, "."]
 
 
 @pytest.fixture
@@ -159,6 +165,12 @@ def test_labels_from_a_file_and_their_controls(split: Split, tmp_path: Path):
     assert set(told(LabelSource(files=(path,)).read(split, kinds=("user",)), "item")) == set()
     with pytest.raises(ConfigError, match="name the label file"):
         LabelSource.parse({"items": "foreign"}, "labels")
+    with pytest.raises(ConfigError, match="nobody bears its labels"):
+        LabelSource.parse({"foreign": one}, "labels")
+    with pytest.raises(ConfigError, match="profiles, lore: of labels that are made, and files has some"):
+        LabelSource.parse({"files": path, "profiles": True, "lore": {"versions": 1}}, "labels")
+    source = LabelSource(files=(path,))
+    assert LabelSource.parse(source.model_dump(mode="json"), "labels") == source, "as a saved model has it"
     with pytest.raises(DataError, match="not a readable Parquet"):
         LabelSource(files=(path,), users="foreign", foreign=str(tmp_path / "none")).read(split)
 

@@ -148,6 +148,8 @@ def test_settings_that_cannot_be_meant_are_refused_at_once(settings: dict):
     for nothing in ({"gamma": 0}, {"users": "none"}):
         with pytest.raises(ConfigError, match="nothing is learned"):
             ReLRec(**{**settings, "alpha": 0, "beta": 0, **nothing})
+    with pytest.raises(ConfigError, match="label_epochs = 2 of epochs = 2 leave none"):
+        ReLRec(**settings, label_epochs=2)
 
 
 def test_one_user_is_a_list_of_one(fitted: ReLRec):
@@ -254,7 +256,7 @@ def test_a_share_of_the_labels_weighs_as_much_as_all(split: Split, settings: dic
 
 def test_label_epochs_learn_each_label_once_and_no_sequence(split: Split, settings: dict):
     v, n = 259, 7
-    model = ReLRec(**{**settings, "label_epochs": 1, "epochs": 1, "batch_size": 3}).fit(split)
+    model = ReLRec(**{**settings, "label_epochs": 1, "epochs": 2, "batch_size": 3}).fit(split)
     first, then = (list(model.batches(split)(epoch, (0, 1))) for epoch in (1, 2))
     told = []
     for sequences, _, labels, shares in first:
@@ -338,6 +340,33 @@ def test_another_backbone_in_its_place_is_refused(split: Split, settings: dict, 
         sl.load(tmp_path / "m")
 
 
+def test_a_checkpoint_is_not_carried_on_with_another_body_or_other_labels(
+    split: Split, settings: dict, label_file: str, tmp_path: Path
+):
+    folder, file = make_backbone(tmp_path / "body"), tmp_path / "labels.parquet"
+    shutil.copy(label_file, file)
+    given = {**settings, "backbone": {"name": str(folder)}, "labels": {"files": [str(file)]}, "epochs": 1}
+    ReLRec(**given).fit(split, checkpoint=tmp_path / "c")
+    longer = ReLRec(**{**given, "epochs": 2}).fit(split, checkpoint=tmp_path / "c")
+    assert [row["epoch"] for row in longer.history] == [1, 2]
+    make_backbone(folder, width=16)
+    with pytest.raises(DataError, match=r"is of a fit on other data.*backbone"):
+        ReLRec(**given).fit(split, checkpoint=tmp_path / "c")
+    make_backbone(folder)
+    ReLRec(**given).fit(split, checkpoint=tmp_path / "c")
+    frame = pl.read_parquet(file)
+    frame.with_columns(pl.col("text") + "!").write_parquet(file, metadata=pl.read_parquet_metadata(file))
+    with pytest.raises(DataError, match=r"is of a fit on other data.*labels"):
+        ReLRec(**given).fit(split, checkpoint=tmp_path / "c")
+
+
+@pytest.mark.parametrize("body", [{}, {"dtype": "bf16"}])
+def test_it_learns_in_mixed_precision(split: Split, settings: dict, body: dict):
+    model = ReLRec(**{**settings, "precision": "bf16", "backbone": {**settings["backbone"], **body}}).fit(split)
+    losses = [row["train_loss"] for row in model.history]
+    assert losses[-1] < losses[0]
+
+
 def test_the_ranking_does_not_depend_on_the_rest_of_the_batch(fitted: ReLRec, split: Split):
     histories = split.test.histories
     together = fitted.score(histories)
@@ -389,6 +418,13 @@ def test_users_who_were_not_in_training_are_strangers(settings: dict):
     moved = permuted_users(split.train, split.users.size, 0, np.array(seen)).users
     assert (moved != split.train.users).all()
     assert {*moved.tolist()} == {*seen}, "another's token is one that was trained"
+
+
+def test_where_the_first_item_is_not_predicted_popularity_answers_an_empty_history(split: Split, settings: dict):
+    empty = Sequences.from_lists([[]], users=[3])
+    models = [ReLRec(**settings, first_item=first).fit(split) for first in (True, False)]
+    popular = models[0].net.counts.log1p()
+    assert [torch.equal(model.score(empty)[0], popular) for model in models] == [False, True]
 
 
 def test_without_users(split: Split, settings: dict):

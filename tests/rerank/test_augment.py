@@ -106,6 +106,26 @@ def test_who_has_no_text_of_all_events_is_known():
     assert untold.tolist() == [False, True, False, True, True]
 
 
+def test_a_share_of_training_samples_is_told_nothing_and_nobody_else():
+    given = texts((1, 2))
+    given.hidden = 0.5
+    users, known = torch.ones(400, dtype=torch.int64), torch.full((400,), 3)
+    torch.manual_seed(0)
+    shares = {mode: given.train(mode)(users, known)[1].float().mean().item() for mode in (True, False)}
+    assert shares[True] == pytest.approx(0.5, abs=0.1)
+    assert shares[False] == 1
+    assert given.permuted().hidden == 0.5
+
+
+def test_what_stands_for_a_user_without_text_is_learned():
+    split, told = wishes(60)
+    source = Uniform(8, unseen="history").fitted(split)
+    for hidden in (0.0, 0.3):
+        told.hidden = hidden
+        model = PRM(**TINY, epochs=2, augmentation=TextAugmentation(texts=told, width=16)).fit(split, source)
+        assert bool(model.net.augmentation.absent.any()) is bool(hidden)
+
+
 def test_texts_that_cannot_be_are_refused():
     one = Sequences.from_lists([[1, 2]], [1])
     with pytest.raises(DataError, match="for 1 texts"):

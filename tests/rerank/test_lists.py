@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import torch
 from rerank.worlds import Memory, ring
 from seqlore.data import Sequences, Split, leave_one_out, user_ratio
 from seqlore.errors import ConfigError, DataError
+from seqlore.models import Markov
 from seqlore.rerank.candidates import Retrieved, Uniform
 from seqlore.rerank.lists import ListData, list_batch, listwise_softmax
 from toys import make_dataset
@@ -119,7 +124,9 @@ def test_uniform_shuffles_so_that_no_place_is_the_targets(split: Split):
 def test_training_lists_come_from_a_retriever_that_never_met_the_user():
     split = ring(12)
     source = Retrieved(Memory, k=6, folds=3, seed=0).fitted(split)
-    assert source.rule == "first 6 of Memory, for training cross-fitted over 3 folds of users"
+    assert re.fullmatch(
+        r"first 6 of Memory \([0-9a-f]{8}\), for training cross-fitted over 3 folds of users", source.rule
+    )
     trained = [set(model.told) for model in source.parts]
     everybody = set(split.train.users.tolist())
     assert set(source.whole.told) == everybody
@@ -158,6 +165,33 @@ def test_the_maker_is_called_once_a_fold_and_once_for_the_whole():
     assert len(made) == 4
     first = source.whole
     assert source.fitted(ring(12)).whole is not first, "what was handed out stays as it was"
+
+
+def test_lists_of_other_retrievers_bear_another_name():
+    def rule(seed: int = 0, **settings: Any) -> str:
+        return Retrieved(lambda: Markov(**settings), k=4, seed=seed).rule
+
+    assert rule() == rule()
+    assert len({rule(), rule(seed=1), rule(window=2)}) == 3
+
+
+def test_retrievers_that_were_kept_are_found_again(tmp_path: Path):
+    def source(keep: Path | None, **settings: Any) -> Retrieved:
+        return Retrieved(lambda: Markov(**settings), k=4, folds=2, keep=keep).fitted(split)
+
+    split = ring(12)
+    first, fits = source(tmp_path), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Markov, "_fit", lambda self, *a, **k: fits.append(self))
+        again = source(tmp_path)
+        assert not fits
+        with contextlib.suppress(Exception):
+            source(tmp_path, window=2)
+        assert fits, "of other settings none is there"
+    asked = [each.asked(split.test).candidates.tolist() for each in (first, again, source(None))]
+    assert asked[0] == asked[1] == asked[2]
+    drawn = [each.training(split.valid, 0).tolist() for each in (first, again)]
+    assert drawn[0] == drawn[1]
 
 
 def test_a_list_without_its_target_is_not_learned_from_but_is_asked():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seqlore.errors import ConfigError
@@ -78,6 +81,28 @@ def test_mistakes_about_the_body_are_named(tiny_encoder: Path):
         Body.read(str(tiny_encoder), 2)
     with pytest.raises(ConfigError, match="cannot have 3 heads"):
         Body(16, 3, 32)
+
+
+def renamed(encoder: Path, folder: Path, names: Callable[[str], str | None]) -> str:
+    """A copy of an encoder whose weights are called otherwise; what has no name is left out."""
+    shutil.copytree(encoder, folder)
+    path = next(folder.rglob("model.safetensors"))
+    weights = load_file(path)
+    save_file({new: value for name, value in weights.items() if (new := names(name))}, path)
+    return str(folder)
+
+
+def test_a_body_whose_norms_bear_the_names_of_the_first_bert(tiny_encoder: Path, tmp_path: Path):
+    def old(name: str) -> str:
+        return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+    mine = Body.read(renamed(tiny_encoder, tmp_path / "old", old), 1).blocks[0]
+    theirs = Body.read(str(tiny_encoder), 1).blocks[0]
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    less = renamed(tiny_encoder, tmp_path / "less", lambda name: None if "intermediate" in name else name)
+    with pytest.raises(ConfigError, match=r"block 0 has no 'intermediate\.dense\.weight'"):
+        Body.read(less, 1)
 
 
 def test_isolated_is_one_candidate_at_a_time(asked: tuple[Tensor, ...]):

@@ -62,6 +62,7 @@ KNOWLEDGE: dict[str, Any] = {
     "texts": "raw",
     "history": 1,
     "every": 3,
+    "budget": 10,
     "sentences": True,
     "most": 1,
     "standardize": False,
@@ -71,8 +72,8 @@ KNOWLEDGE: dict[str, Any] = {
     "aspects": "price",
     "user_columns": (),
 }
-#: Names of models, encoders and files: of the tests of lore and text, and below.
-PLACES = {"model", "store", "encoder", "vectors"}
+#: Names of models, encoders and files: of the tests of lore and text, and below; and what training alone does.
+PLACES = {"model", "store", "encoder", "vectors", "hidden"}
 
 
 @pytest.fixture(scope="module")

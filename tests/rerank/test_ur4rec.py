@@ -213,6 +213,8 @@ def test_permuted_z_is_that_of_one_other_user():
     assert there.tolist() == [[True, True, True], [True, True, False], [True, True, True]]
     z, there = own.permuted(histories, 2)(batch, 5)
     assert z[..., 0].tolist() == [[20, 3, 0], [10, 1, 2], [10, 1, 2]], "preference and history of one other user"
+    z, there = own.permuted(histories, None)(batch, 5)
+    assert z[..., 0].tolist() == [[20, 1, 2], [10, 3, 0], [10, 3, 4]], "the preference alone"
 
 
 def test_controls_refuse_knowledge_that_they_would_not_use(world: tuple[Split, Knowledge]):
@@ -385,8 +387,25 @@ def test_raw_texts_ask_no_language_model(shop: Split, tmp_path: Path, tiny_encod
     knowledge, points = gathering.gather_knowledge(lists_of(shop), know)
     assert not (tmp_path / "lore.sqlite").exists()
     texts = gathering._raw_histories(shop, points, know)
-    assert texts[0].splitlines()[0].startswith(shop.catalog.titles[points[0][-1] - 1]), "the latest first"
+    assert texts[0][0].splitlines()[0].startswith(shop.catalog.titles[points[0][-1] - 1]), "the latest first"
     assert knowledge.preferences.counts[1:].tolist() == [1] * len(points)
+
+
+def test_a_raw_history_that_no_encoder_reads_whole_is_read_in_pieces(
+    shop: Split, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gathering, "PIECE", 2)
+    given = settings(tmp_path, tiny_encoder, texts="raw") | {"history": 5}
+    know = gathering.KnowledgeSettings.parse(given, "knowledge")
+    knowledge, points = gathering.gather_knowledge(lists_of(shop), know)
+    lengths = np.minimum(points.lengths, 5)
+    assert lengths.max() == 5
+    order = np.lexsort((points.lengths, points.users))
+    assert knowledge.preferences.counts[1:].tolist() == (-(-lengths // 2))[order].tolist()
+    pieces = gathering._raw_histories(shop, points, know)[0]
+    whole = "\n".join(pieces).splitlines()
+    told = [shop.catalog.titles[i - 1] for i in points[0][-5:][::-1]]
+    assert [line.startswith(title) for line, title in zip(whole, told, strict=True)] == [True] * len(told)
 
 
 def test_it_is_saved_with_its_knowledge_and_needs_no_body_then(

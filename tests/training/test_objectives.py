@@ -69,6 +69,23 @@ def test_full_softmax_has_the_value_and_gradients_of_cross_entropy(with_bias, mo
         assert torch.allclose(mine, theirs, atol=1e-10)
 
 
+@pytest.mark.parametrize("weighted", [True, False])
+def test_half_precision_may_come_in_on_one_side(weighted: bool, monkeypatch):
+    """A table that a projection made under autocast beside states that a body gave in fp32."""
+    monkeypatch.setattr(objectives, "CPU_BLOCK", 11 * 16)
+    hidden, table, _, targets = (x.float().detach() if x.is_floating_point() else x for x in world(m=37))
+    weights = torch.full((37,), 1 / 37) if weighted else None
+    grads = []
+    for kind in (torch.float32, torch.bfloat16):
+        leaves = [hidden.clone().requires_grad_(), table.to(kind).requires_grad_()]
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind is torch.bfloat16):
+            loss = full_softmax(leaves[0], targets, leaves[1], weights=weights)
+        grads.append(torch.autograd.grad(loss, leaves))
+        assert [g.dtype for g in grads[-1]] == [torch.float32, kind]
+    for exact, half in zip(*grads, strict=True):
+        assert (exact - half).abs().max() < 0.03 * exact.abs().max()
+
+
 def test_padding_gets_no_gradient():
     hidden, table, bias, targets = world()
     full_softmax(hidden, targets, table, bias).backward()

@@ -13,7 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from seqlore.data import Split
     from seqlore.experiment.recipe import SplitSettings
+    from seqlore.recommender import Recommender
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder (see `seqlore data`).")]
@@ -51,3 +53,28 @@ def split_settings(protocol: str, ties: str, seed: int) -> SplitSettings:
     from seqlore.experiment.recipe import SplitSettings
 
     return SplitSettings.parse({"protocol": protocol, "ties": ties, "seed": seed}, "--protocol")
+
+
+def own_split(model: Recommender, folder: Path, *, remedy: str, accept: bool = False) -> Split:
+    """The split that ``model`` was fitted on, of the dataset in ``folder``.
+
+    Args: remedy: ends the sentence about another dataset. accept: take that all the same.
+
+    Raises: DataError: the model does not say which split it was, or the dataset is another.
+    """
+    from seqlore.data import Dataset
+    from seqlore.errors import DataError
+    from seqlore.experiment.recipe import SplitSettings
+
+    about = model.about
+    if "split" not in about:
+        raise DataError(f"{model.name} does not say which split it was fitted on; fit it again with `seqlore train`")
+    settings, data = SplitSettings.of(about["split"]), Dataset.load(folder)
+    same = about.get("dataset_hash") == data.hash or about.get("events_hash") == data.events_hash
+    if not same and not accept:
+        raise DataError(
+            f"{folder}: {model.name} was fitted on another dataset ({about.get('dataset')}, "
+            f"{about.get('dataset_hash')}) than this ({data.name}, {data.hash}) and may have seen some of its answers; "
+            f"{remedy}"
+        )
+    return settings.make(data, settings.ties[0])

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from seqlore.cli._common import DatasetFolder, Json, print_json
+from seqlore.cli._common import DatasetFolder, Json, own_split, print_json
 
 
 def evaluate(
@@ -26,26 +26,12 @@ def evaluate(
 
     Of other interactions nobody can say whether it saw some of them: they are judged with --other-dataset only.
     """
-    from seqlore.data import Dataset
-    from seqlore.errors import DataError
     from seqlore.evaluation import evaluate as judge
-    from seqlore.experiment import SplitSettings, model_folder
+    from seqlore.experiment import model_folder
     from seqlore.recommender import load
 
     fitted = load(model_folder(model))
-    if "split" not in fitted.about:
-        raise DataError(f"{model}: does not say which split it was fitted on; fit it again with `seqlore train`")
-    settings = SplitSettings.of(fitted.about["split"])
-    data = Dataset.load(dataset)
-    about = fitted.about
-    same = about.get("dataset_hash") == data.hash or about.get("events_hash") == data.events_hash
-    if not same and not other_dataset:
-        raise DataError(
-            f"{dataset}: {fitted.name} was fitted on another dataset ({about.get('dataset')}, "
-            f"{about.get('dataset_hash')}) than this ({data.name}, {data.hash}) and may have seen some of its answers; "
-            "to judge it all the same, add --other-dataset"
-        )
-    split = settings.make(data, settings.ties[0])
+    split = own_split(fitted, dataset, accept=other_dataset, remedy="to judge it all the same, add --other-dataset")
     report = judge(fitted, split, on=on, at=at or (5, 10, 20), exclude_seen=not include_seen)
     if out is not None:
         report.save(out)

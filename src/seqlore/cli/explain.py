@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqlore.cli._common import Json, print_json, print_table
-from seqlore.errors import ConfigError, DataError
+from seqlore.cli._common import Json, own_split, print_json, print_table
+from seqlore.errors import ConfigError
 
 if TYPE_CHECKING:
     from seqlore.language.relrec import ReLRec
@@ -81,23 +81,21 @@ def _title(told: dict[str, Any]) -> str:
 def _compared(
     model: ReLRec, folder: Path, cases: int, limit: int | None, encoder: str
 ) -> tuple[list[dict[str, Any]], str]:
-    """(a row of figures a kind, Figure 5 as Markdown, or nothing for a model without users)."""
-    from seqlore.data import Dataset
-    from seqlore.experiment import SplitSettings
+    """(a row of figures a kind that the model reconstructs, or of both where it was taught none; Figure 5 as Markdown,
+    or why there is none)."""
+    from seqlore.language.labels import KINDS, Kind
     from seqlore.language.reconstruction import label_report, reconstruct
     from seqlore.text.encoder import open_encoder
 
-    if "split" not in model.about:
-        raise DataError(f"{model.name} does not say which split it was fitted on; fit it again with `seqlore train`")
-    settings = SplitSettings.of(model.about["split"])
-    split = settings.make(Dataset.load(folder), settings.ties[0])
-    labels, by = model.config.labels.read(split, model.config.seed), open_encoder(encoder)
-    rows = [
-        reconstruct(model, labels, kind, encoder=by, limit=limit, train=split.train).to_dict()
-        for kind in ("item", "user")
-        if kind == "item" or model.users is not None
+    split = own_split(model, folder, remedy="name the folder that it was fitted on, filtered as it was then")
+    kinds: list[Kind] = [
+        kind for kind in model.config.label_weights or KINDS if kind == "item" or model.users is not None
     ]
-    return rows, "" if model.users is None else label_report(model, split, labels, n=cases)
+    labels, by = model.config.labels.read(split, model.config.seed, kinds), open_encoder(encoder)
+    rows = [reconstruct(model, labels, kind, encoder=by, limit=limit, train=split.train).to_dict() for kind in kinds]
+    if len(kinds) < len(KINDS):
+        return rows, f"No users beside their lists: the model tells of {kinds[0]}s alone."
+    return rows, label_report(model, split, labels, n=cases)
 
 
 def _row(r: dict[str, Any]) -> tuple[Any, ...]:

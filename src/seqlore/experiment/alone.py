@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from seqlore.config import digest
 from seqlore.data import Split
 from seqlore.errors import ConfigError
-from seqlore.experiment.trial import EpochProgress, digest
+from seqlore.experiment.contents import contents
+from seqlore.experiment.trial import EpochProgress
 from seqlore.fitting import fit_options, fit_with
 from seqlore.recommender import Recommender
 from seqlore.version import __version__
@@ -40,13 +42,15 @@ def fit_alone(
     for name in sorted(options.keys() - fit_options(type(model))):
         raise ConfigError(f"{model.name} takes no {name!r} when it is fitted: leave it out")
     if checkpoint is not None:
+        settings = model.config.model_dump(mode="json")
         own = digest(
             seqlore=__version__,
             dataset=split.dataset.hash,
             split=split.how,
             model=model.name,
-            settings=model.config.model_dump(mode="json"),
+            settings=settings,
             exclude_seen=exclude_seen,
+            **({"files": files} if (files := contents(settings)) else {}),
         )
         options["checkpoint"] = checkpoint / f"{model.name}-{own}"
     fit_with(model, split, progress=progress, **options)

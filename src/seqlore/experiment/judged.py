@@ -6,7 +6,6 @@ folder's name, so that a run with other settings takes nothing away.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,9 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seqlore.config import digest
 from seqlore.data import Split
 from seqlore.evaluation import Report, evaluate
 from seqlore.evaluation.candidates import SampledCases
+from seqlore.experiment.contents import contents
 from seqlore.experiment.journal import write_json
 from seqlore.experiment.pairs import Backbone, Column, PairRecipe, Whole
 from seqlore.experiment.screen import Screen
@@ -70,16 +71,18 @@ class Judged(ABC):
     @cached_property
     def digest(self) -> str:
         """Of everything on which the result depends."""
-        parts = {
-            "seqlore": __version__,
-            "dataset": self.split.dataset.hash,
-            "split": self.split.how,
-            "candidates": self.recipe.candidates.model_dump(mode="json"),
-            "at": self.recipe.evaluation.at,
-            "model": self.kind,
-            "settings": _as_before(self.model().config.model_dump(mode="json")),
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        settings = _as_before(self.model().config.model_dump(mode="json"))
+        return digest(
+            16,
+            seqlore=__version__,
+            dataset=self.split.dataset.hash,
+            split=self.split.how,
+            candidates=self.recipe.candidates.model_dump(mode="json"),
+            at=self.recipe.evaluation.at,
+            model=self.kind,
+            settings=settings,
+            **({"files": files} if (files := contents(settings)) else {}),
+        )
 
     def record(self) -> dict[str, Any] | None:
         """What a finished run of these settings found."""

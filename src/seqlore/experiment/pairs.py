@@ -64,12 +64,16 @@ class CandidateSettings(Config):
                 raise ValueError(str(error)) from error
         return self
 
-    def source(self) -> CandidateSource:
-        """An unfitted source."""
+    def source(self, keep: Path | None = None) -> CandidateSource:
+        """An unfitted source. Args: keep: where fitted retrievers stay."""
         if self.kind == "uniform":
             return Uniform(self.n, self.unseen)
         cls, given = model_class(self.retriever.model), self.retriever.settings
-        return Retrieved(lambda: cls(cls.Config.parse(given, "candidates.retriever")), self.k, self.folds, self.seed)
+
+        def retriever() -> Recommender:
+            return cls(cls.Config.parse(given, "candidates.retriever"))
+
+        return Retrieved(retriever, self.k, self.folds, self.seed, keep=keep)
 
 
 def _labelled(given: Any) -> Any:

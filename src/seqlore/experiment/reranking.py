@@ -60,7 +60,7 @@ def run_pairs(
     with Screen(progress) as screen:
         dataset = open_dataset(recipe.dataset)
         split = recipe.split.make(dataset, recipe.split.ties[0])
-        source = recipe.candidates.source().fitted(split)
+        source = recipe.candidates.source(folder / "retrievers").fitted(split)
         cases = source.asked(split.test, (recipe.candidates.seed, 7))
         write_text(folder / "recipe.toml", recipe.to_toml())
         every: list[Pair | Alone] = []

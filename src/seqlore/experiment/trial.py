@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import hashlib
-import json
 import shutil
 import threading
 import time
@@ -18,8 +16,10 @@ from typing import Any, ClassVar, Literal, Self
 import psutil
 import torch
 
+from seqlore.config import digest
 from seqlore.data import Split
 from seqlore.evaluation import Report, evaluate
+from seqlore.experiment.contents import contents
 from seqlore.experiment.recipe import EvaluationSettings, ModelSettings, text_sources
 from seqlore.fitting import fit_options, fit_with
 from seqlore.recommender import Model, Recommender, load, model_class
@@ -158,6 +158,8 @@ class Trial:
             drawn["exclude_seen"] = False
         if self.seed and any(isinstance(each, TextInit) and each.permute for each in text_sources(self.entry.config)):
             drawn["permuted_by"] = self.seed
+        if files := contents(self.entry.config.model_dump(mode="json")):
+            drawn["files"] = files
         return drawn
 
     @property
@@ -291,8 +293,3 @@ def _seconds(model: Model) -> float:
     """Of all epochs of a fitted model and of those inside it."""
     epochs = [*getattr(model, "pretraining_history", []), *getattr(model, "history", [])]
     return sum(row["seconds"] for row in epochs) + sum(map(_seconds, model.children().values()))
-
-
-def digest(**parts: Any) -> str:
-    """Of anything that JSON can say."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]

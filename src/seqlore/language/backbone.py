@@ -4,7 +4,7 @@ The body keeps no weight gradients and no optimiser state, yet gradients cross i
 went in. It stands outside the module tree of the net that uses it, so that snapshots, checkpoints and saved folders
 hold what was trained and nothing else; ``trained`` are the weights of an adapter, or of the whole body where it is
 tuned. Sequences are padded on the right, where a causal body never looks: no mask is made, and what else is in a
-batch changes nothing.
+batch changes nothing (but under 8-bit weights, whose kernels scale by all that they are given).
 
 Any Hugging Face causal model by folder or hub name; weights are read from safetensors only. Words go in through the
 model's own embedding module, and logits come out with its own scale and cap; that this is the model itself is tried out
@@ -26,8 +26,9 @@ from seqlore.language.loading import BackboneConfig, checkpointed, digest, locat
 
 #: Of a model's settings, what its logits are multiplied by (Cohere, Falcon-H1) and divided by (Granite).
 TIMES, OVER = ("logit_scale", "lm_head_multiplier"), ("logits_scaling",)
-#: How far logits may be from the model's own, as a share of the largest.
-CLOSE = {"fp32": 1e-3, "bf16": 0.05}
+#: How far logits may be from the model's own, as a share of the largest, by type or quantisation: LLM.int8() chooses
+#: the columns that it keeps whole by all that it is given, so shorter inputs come out otherwise.
+CLOSE = {"fp32": 1e-3, "bf16": 0.05, "8bit": 0.1, "4bit": 0.1}
 
 
 class Backbone:
@@ -163,11 +164,12 @@ class Backbone:
         """Try on a few words whether vectors in and states out are the model itself; one whose cache does not give that
         is used without.
 
-        Raises: ConfigError: logits are not the model's own, or a state depends on what stands to its right.
+        Raises: ConfigError: logits are not the model's own, a state depends on what stands to its right, or no gradient
+            comes back to what went in.
         """
         tokens = torch.linspace(0, self.size - 1, 6, dtype=torch.int64)[None].to(self.words.device)
         own = self.model(input_ids=tokens, use_cache=False).logits[0].float()
-        vectors, close = self.embed(tokens), CLOSE[self.config.dtype]
+        vectors, close = self.embed(tokens), CLOSE[self.config.quantize or self.config.dtype]
 
         def same(states: Tensor, logits: Tensor) -> bool:
             return bool((self.word_logits(states) - logits).abs().max() <= close * logits.abs().max().clamp_min(1e-6))
@@ -178,6 +180,7 @@ class Backbone:
                 f"backbone {self.config.name!r}: fed vectors, it does not say what it says of the words themselves "
                 f"({type(self.model).__name__}); take a causal model that can be, such as Llama or Qwen"
             )
+        self._check_gradient(vectors)
         if self._caches:
             try:
                 self._caches = same(self.hidden(vectors[:, 3:], self.prefix(tokens[0, :3]))[0], own[3:])
@@ -189,6 +192,18 @@ class Backbone:
                 NotImplementedError,
             ):  # a cache of another kind
                 self._caches = False
+
+    @torch.enable_grad()
+    def _check_gradient(self, vectors: Tensor) -> None:
+        """Some kernels for quantised weights lose it, and a frozen body would teach its ids nothing."""
+        fed = vectors.detach().float().requires_grad_()
+        # No plain sum: after a layer norm that is a constant, as the sum of squares is after an RMS norm.
+        (back,) = torch.autograd.grad(self.hidden(fed)[0, -1] @ torch.linspace(-1, 1, self.width).to(fed), fed)
+        if not (back[0, 0].abs().max() > 0):
+            raise ConfigError(
+                f"backbone {self.config.name!r}: no gradient comes back through it to the first of a few words, so "
+                f"nothing could be learned (quantize = {self.config.quantize!r}); load it without quantize"
+            )
 
     def write(self, vectors: Tensor, max_tokens: int) -> list[str]:
         """Texts that follow [B, T, d], the likeliest word each time, [B]."""

@@ -22,6 +22,7 @@ from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import DataError
 from seqlore.language.backbone import Backbone, BackboneConfig
+from seqlore.language.loading import digest, locate
 from seqlore.language.tokens import Tokens
 from seqlore.lore.book import check_training
 from seqlore.models.ranked import RankedConfig, validate
@@ -145,6 +146,9 @@ class FrozenRecommender(ScoringRecommender):
             "parameters": sum(p.numel() for p in self.net.parameters() if p.requires_grad),
             "backbone": self.net.body.identity,
         }
+
+    def _reads(self) -> dict[str, Any]:
+        return {**super()._reads(), "backbone": digest(locate(self.config.backbone)[0])}
 
     def validate(self, cases: Cases, *, exclude_seen: bool = True) -> dict[str, float]:
         """HR and NDCG at 10 and 20, and the monitored metric, on ``cases``, with the net as it stands."""

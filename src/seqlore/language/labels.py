@@ -27,6 +27,7 @@ from seqlore.errors import DataError
 from seqlore.lore import Lore, LoreSettings, LoreStore, language_model, load_lore, make_lore
 from seqlore.lore.material import known_texts
 from seqlore.lore.prompts import Task
+from seqlore.text.cache import file_digest
 
 Kind = Literal["item", "user"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -173,7 +174,8 @@ def mark_names(text: str, names: Mapping[str, int | str]) -> list[str | int]:
     pattern = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
     out: list[str | int] = []
     for i, piece in enumerate(re.split(rf"(?<!\w)({pattern})(?!\w)", text, flags=re.IGNORECASE)):
-        value = known[piece.lower()] if i % 2 else piece
+        # Letters that the pattern takes for one another (the micro sign and the Greek mu) lower() may keep apart.
+        value = known.get(piece.lower(), piece) if i % 2 else piece
         if isinstance(value, str) and out and isinstance(out[-1], str):
             out[-1] += value
         elif value != "":
@@ -182,6 +184,8 @@ def mark_names(text: str, names: Mapping[str, int | str]) -> list[str | int]:
 
 
 Control = Literal["own", "shuffled", "foreign"]
+#: Settings of a :class:`LabelSource` that say how labels are made, where none are handed over in files.
+MADE = ("model", "item_task", "user_task", "profiles", "lore", "store")
 
 
 class LabelSource(Config):
@@ -226,6 +230,11 @@ class LabelSource(Config):
     def _foreign_is_named(self) -> LabelSource:
         if "foreign" in (self.items, self.users) and not self.foreign:
             raise ValueError("foreign: name the label file whose labels items or users shall bear")
+        if self.foreign and "foreign" not in (self.items, self.users):
+            raise ValueError('foreign is named and nobody bears its labels: set items or users = "foreign", or drop it')
+        idle = [name for name in MADE if getattr(self, name) != type(self).model_fields[name].default]
+        if self.files and idle:
+            raise ValueError(f"{', '.join(idle)}: of labels that are made, and files has some: drop one or the other")
         return self
 
     def read(self, split: Split, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> LabelSet:
@@ -253,6 +262,14 @@ class LabelSource(Config):
                 other = LabelSet.from_frame(foreign, "foreign labels")
                 labels = labels.replaced(kind, labels.switched(other, seed, (kind,)))
         return labels
+
+    def digests(self) -> list[str]:
+        """Of the files that are read. Raises: DataError: one is not there."""
+        paths = [_path(name) for name in (*self.files, *self.foreign)]
+        for path in paths:
+            if not path.is_file():
+                raise DataError(f"{path}: no such file of labels")
+        return [file_digest(path) for path in paths]
 
     def _made(self, split: Split, kinds: Sequence[Kind]) -> list[pl.DataFrame]:
         events = split.dataset.interactions

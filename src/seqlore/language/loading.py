@@ -110,7 +110,7 @@ def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tupl
 
     Raises: ConfigError: not a causal model. MissingExtraError: a quantised load without bitsandbytes.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
     from transformers.utils import is_bitsandbytes_available, logging
 
     options: dict[str, Any] = {"dtype": torch.bfloat16 if config.dtype == "bf16" else torch.float32}
@@ -142,7 +142,13 @@ def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tupl
     finally:
         if shown:
             logging.enable_progress_bar()
-    return model.requires_grad_(False).eval(), tokenizer
+    # What a folder sets for writing, say a penalty on words that come again, is no part of the model: `write` decides.
+    model.generation_config = GenerationConfig.from_model_config(model.config)
+    model.requires_grad_(False).eval()
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":  # in eval mode a CPU repacks it for a kernel without gradients
+            module.training = True
+    return model, tokenizer
 
 
 #: One body is kept between the models of a run; more would fill the memory where they are large.

@@ -52,6 +52,8 @@ class ReLRecNet(FrozenNet):
     Attributes: trained: bool [users], whose tokens were trained; the others get the mean of these.
     """
 
+    #: The mean user, made once for all that is asked until the mode is set again.
+    _stranger: Tensor | None = None
     trained: Tensor
     log_q: Tensor
     cumulative: Tensor
@@ -72,6 +74,11 @@ class ReLRecNet(FrozenNet):
         self.begin = body.begin if config.begin else []
         body.check_length(len(self.begin) + 1 + config.max_length, "max_length")
 
+    def train(self, mode: bool = True) -> ReLRecNet:
+        self._stranger = None
+        super().train(mode)
+        return self
+
     def item_vectors(self) -> Tensor:
         return self.items()
 
@@ -83,7 +90,9 @@ class ReLRecNet(FrozenNet):
             index, rows = (tokens[here] - self.tokens.first_user).unique(return_inverse=True)
             known, strange = self.users(index), ~self.trained[index]
             if strange.any():
-                known = torch.where(strange[:, None], self.mean_user(), known)
+                if self.training or self._stranger is None:
+                    self._stranger = self.mean_user()
+                known = torch.where(strange[:, None], self._stranger, known)
             out = out.masked_scatter(here[..., None], known[rows])
         return torch.where((tokens < self.tokens.words)[..., None], out, self.dropout(out))
 
@@ -160,7 +169,7 @@ class ReLRec(FrozenRecommender):
 
     @property
     def answers_empty(self) -> bool:
-        return self.config.users != "none"
+        return self.config.users != "none" and self.config.first_item  # else no state was trained to begin with
 
     @property
     def unvalidated(self) -> int:
@@ -245,6 +254,9 @@ class ReLRec(FrozenRecommender):
                 limit=c.label_tokens or self._room(prompts), names=c.names, train=split.train,
             )  # fmt: skip
         return out
+
+    def _reads(self) -> dict[str, Any]:
+        return {**super()._reads(), "labels": self.config.labels.digests()}
 
     def as_trained(self, labels: LabelSet, kind: Kind, train: Sequences | None = None) -> list[tuple[str, ...]]:
         """The wordings of each item or user as training would have them written, names replaced and cut to

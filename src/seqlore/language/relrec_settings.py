@@ -89,6 +89,11 @@ class ReLRecConfig(FrozenConfig):
             raise ValueError("alpha, beta and gamma are all 0, so that nothing is learned: raise one")
         if self.label_epochs and not self.label_weights:
             raise ValueError(f"label_epochs = {self.label_epochs} with no labels to learn: raise beta or gamma")
+        if self.label_epochs >= self.epochs:
+            raise ValueError(
+                f"label_epochs = {self.label_epochs} of epochs = {self.epochs} leave none in which sequences are "
+                "learned: raise epochs"
+            )
         return self
 
     @property

@@ -22,6 +22,19 @@ from seqlore.text.locate import find_model
 EPSILON = 1e-12
 #: The name of no body.
 RANDOM = "random"
+#: What the first checkpoints of BERT, google-bert/bert-base-uncased among them, call a layer norm's parameters.
+LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+#: Of each block, with ``weight`` and ``bias``.
+PARTS = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class Body:
     def read(cls, name: str, layers: int) -> Body:
         """The first ``layers`` blocks of the encoder ``name``, found as :func:`seqlore.text.locate.find_model` does.
 
-        Raises: ConfigError: it is not found, no BERT, or has fewer blocks.
+        Raises: ConfigError: it is not found, no BERT, has fewer blocks, or one of them is not whole.
         """
         folder = _transformer(find_model(name), name)
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -58,6 +71,13 @@ class Body:
                 f"retriever body {name!r} has {settings['num_hidden_layers']} blocks, fewer than layers = {layers}"
             )
         blocks = tuple(_block(folder, number) for number in range(layers))
+        for number, block in enumerate(blocks):
+            for name_of in (f"{part}.{kind}" for part in PARTS for kind in ("weight", "bias")):
+                if name_of not in block:
+                    raise ConfigError(
+                        f"retriever body {name!r}: block {number} has no {name_of!r} in {folder}; name another, or "
+                        f"{RANDOM!r}"
+                    )
         return cls(settings["hidden_size"], settings["num_attention_heads"], settings["intermediate_size"], blocks)
 
 
@@ -76,5 +96,8 @@ def _block(folder: Path, number: int) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             for key in file.keys():  # noqa: SIM118 — no mapping
                 if (at := key.find(inside)) >= 0:
-                    found[key[at + len(inside) :]] = file.get_tensor(key).to(torch.float32)
+                    part = key[at + len(inside) :]
+                    for old, new in LEGACY.items():
+                        part = part.replace(old, new)
+                    found[part] = file.get_tensor(key).to(torch.float32)
     return found

@@ -14,11 +14,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqlore.config import digest
 from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import ConfigError, DataError
 from seqlore.evaluation.candidates import (
@@ -30,7 +32,8 @@ from seqlore.evaluation.candidates import (
     uniform_rule,
     with_candidates,
 )
-from seqlore.recommender import Recommender
+from seqlore.recommender import Recommender, load
+from seqlore.version import __version__
 
 Seed = int | Sequence[int]
 
@@ -117,22 +120,48 @@ class Retrieved(CandidateSource):
     fitted on all training sequences: it serves held-out cases and the finished two-stage model.
     """
 
-    def __init__(self, retriever: Callable[[], Recommender], k: int = 100, folds: int = 5, seed: int = 0) -> None:
+    def __init__(
+        self,
+        retriever: Callable[[], Recommender],
+        k: int = 100,
+        folds: int = 5,
+        seed: int = 0,
+        *,
+        keep: Path | None = None,
+    ) -> None:
+        """Args: keep: a folder in which fitted retrievers stay, and where those of the same split and settings are
+        found again, so that a run that goes on later has the lists that it had."""
         super().__init__()
         if folds < 2 or k < 2:
             raise ConfigError(f"folds={folds}, k={k}: give two or more of each")
         self.retriever, self.k, self.folds, self.seed, self.length = retriever, k, folds, seed, k
+        self.keep = keep
         self._first: Recommender | None = retriever()  # its name is asked at once, its fit comes later
-        self.rule = f"first {k} of {self._first.name}, for training cross-fitted over {folds} folds of users"
+        # Two retrievers of one name make other lists, and what was trained on these must not pass for those.
+        made = digest(8, settings=self._first.config.model_dump(mode="json"), seed=seed)
+        self.rule = f"first {k} of {self._first.name} ({made}), for training cross-fitted over {folds} folds of users"
 
     def _fit(self, split: Split) -> None:
         if len(split.train) < self.folds:
             raise DataError(f"{len(split.train)} training sequences cannot be divided into {self.folds} folds of users")
         unfitted, self._first = self._first or self.retriever(), None
-        self.whole = unfitted.fit(split)
+        self.whole = self._fitted(unfitted, split, "whole")
         deal = np.random.default_rng((self.seed, 5)).permutation(split.users.size)
         self._fold_of = deal % self.folds  # by dense user index
-        self.parts = [self.retriever().fit(self._without(split, fold)) for fold in range(self.folds)]
+        self.parts = [
+            self._fitted(self.retriever(), self._without(split, fold), f"fold-{fold}") for fold in range(self.folds)
+        ]
+
+    def _fitted(self, model: Recommender, split: Split, part: str) -> Recommender:
+        """``model``, fitted on ``split``, the ``part`` of what this source was given, or what is kept of it."""
+        if self.keep is None:
+            return model.fit(split)
+        about = {"rule": self.rule, "dataset": split.dataset.hash, "split": split.how, "seqlore": __version__}
+        folder = self.keep / digest(**about) / part
+        if (folder / "config.json").is_file():
+            return load(folder)
+        model.fit(split).save(folder)
+        return model
 
     def _without(self, split: Split, fold: int) -> Split:
         """The split with no trace of the fold's users, neither in training nor among the cases that stop a net."""

@@ -4,8 +4,10 @@ Texts come from the lore store (:mod:`seqlore.lore`), written by any language mo
 so that what was made once is never made again.
 
 Zhang et al., COLING 2025, section 3.1: the preference prompt holds the user's individual information and title and
-categories of the history; the item prompt title and brand; both ask about the same aspects. With ``texts = "raw"``
-nothing is generated, and the encoder reads histories and items themselves: their BERT-aug, and "w/o LLM".
+categories of the history; the item prompt title and brand; both ask about the same aspects. The extractive model, which
+knows nothing of the world, reads categories and description of an item too, in place of what a large model would know.
+With ``texts = "raw"`` nothing is generated, and the encoder reads histories and items themselves: their BERT-aug, and
+"w/o LLM". Histories too long for an encoder are read in pieces, each a vector.
 
 Each held-out case has a text written from its own history. So has each training sample where targets come from a pool;
 else, or with ``every``, it has the latest of texts written every so many events: fewer texts for more samples, and
@@ -42,6 +44,10 @@ from seqlore.rerank.points import STEP, layers, text_points
 from seqlore.rerank.texts import UserTexts
 from seqlore.text import TextSource
 
+#: Events of a raw history that are encoded together: an encoder cuts what is longer than it reads (all-MiniLM-L6-v2
+#: reads 256 word pieces, and a film takes ten).
+PIECE = 20
+
 
 class KnowledgeSettings(Config):
     """Which texts, by whom, and their encoder."""
@@ -63,6 +69,14 @@ class KnowledgeSettings(Config):
         ge=1,
         description=f"Texts of training users every so many events; None = at each target of the pool, else {STEP}.",
     )
+    hidden: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="Share of training samples from which the text about the user is withheld, so that users without "
+        "one can be served.",
+    )
+    budget: int = Field(default=4096, ge=1, description="Most tokens of the history in a preference prompt.")
     sentences: bool = Field(
         default=False, description="A vector for each sentence of the preference; False = one a text."
     )
@@ -113,19 +127,17 @@ def gather_knowledge(
 
 def preference_vectors(split: Split, points: Sequences, settings: KnowledgeSettings) -> UserTexts:
     """Vectors of a text about each user at each point. Raises: DataError: nothing is known of any of the items."""
-    texts = _raw_histories(split, points, settings) if settings.texts == "raw" else _written(split, points, settings)
+    pieces = _raw_histories(split, points, settings) if settings.texts == "raw" else _written(split, points, settings)
+    if settings.sentences:
+        pieces = [[each for text in texts for each in in_sentences(text)][: settings.most] for texts in pieces]
     source = TextSource(encoder=settings.encoder, store=settings.vectors)
+    counts = np.array([len(texts) for texts in pieces], np.int64)
+    flat = source.embed_texts([text for texts in pieces for text in texts])
+    vectors = np.zeros((len(pieces), counts.max(initial=1), flat.shape[1]), np.float32)
+    there = np.arange(vectors.shape[1]) < counts[:, None]
+    vectors[there] = flat
     of = np.isin(points.users, split.train.users)
-    if not settings.sentences:
-        there = np.array([bool(text) for text in texts])
-        return UserTexts(points, _scaled(source.embed_texts(texts), there, of, settings), there.astype(np.int64))
-    pieces = [in_sentences(text)[: settings.most] for text in texts]
-    counts = np.array([len(each) for each in pieces])
-    flat = source.embed_texts([piece for each in pieces for piece in each])
-    vectors = np.zeros((len(texts), counts.max(initial=1), flat.shape[1]), np.float32)
-    rows = np.repeat(np.arange(len(texts)), counts)
-    vectors[rows, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)] = flat
-    return UserTexts(points, _scaled(vectors, np.arange(vectors.shape[1]) < counts[:, None], of, settings), counts)
+    return UserTexts(points, _scaled(vectors, there, of, settings), counts, settings.hidden)
 
 
 def item_vectors(split: Split, settings: KnowledgeSettings) -> Tensor:
@@ -174,8 +186,8 @@ def _model(split: Split, task: Task, settings: KnowledgeSettings) -> LanguageMod
     return language_model(settings.model, texts=lambda: known_texts(split, task))
 
 
-def _written(split: Split, points: Sequences, settings: KnowledgeSettings) -> list[str]:
-    """A preference text for each point, [n]; "" where the language model gave none.
+def _written(split: Split, points: Sequences, settings: KnowledgeSettings) -> list[list[str]]:
+    """A preference text for each point, [n]; none where the language model gave none.
 
     ``make_lore`` writes one text a user, from the training part of a split: each layer, the j-th point of every user,
     is given to it as such, and it sees nothing else of these users.
@@ -183,8 +195,8 @@ def _written(split: Split, points: Sequences, settings: KnowledgeSettings) -> li
     model = _model(split, "user-preference", settings)
     words = {"items": settings.items, "chosen": settings.chosen, "aspects": settings.aspects}
     length = settings.history or events(False)
-    lore = LoreSettings(words=words, history=length, user_columns=settings.user_columns)
-    texts = [""] * len(points)
+    lore = LoreSettings(words=words, history=length, budget=settings.budget, user_columns=settings.user_columns)
+    texts: list[list[str]] = [[] for _ in range(len(points))]
     with LoreStore(settings.store) as store:
         for layer in layers(points.users):
             how = {**split.how, "read": "what came before targets"}
@@ -193,7 +205,7 @@ def _written(split: Split, points: Sequences, settings: KnowledgeSettings) -> li
             if not found.frame.is_empty():
                 about = found.texts("user")
                 for row in layer:
-                    texts[row] = about[points.users[row] - 1]
+                    texts[row] += filter(None, [about[points.users[row] - 1]])
     return texts
 
 
@@ -206,7 +218,13 @@ def _item_texts(split: Split) -> list[str]:
     return texts
 
 
-def _raw_histories(split: Split, points: Sequences, settings: KnowledgeSettings) -> list[str]:
+def _raw_histories(split: Split, points: Sequences, settings: KnowledgeSettings) -> list[list[str]]:
+    """The titles and categories of each history, latest first, in as many pieces as an encoder needs to read all."""
     about: Sequence[str] = ["", *_item_texts(split)]
     length = settings.history or events(False)
-    return ["\n".join(filter(None, (about[i] for i in h[-length:][::-1]))) for h in points]
+
+    def pieces(history: NDArray[np.integer]) -> list[str]:
+        told = [about[i] for i in history[-length:][::-1] if about[i]]
+        return ["\n".join(told[start : start + PIECE]) for start in range(0, len(told), PIECE)]
+
+    return [pieces(history) for history in points]

@@ -54,11 +54,14 @@ class Knowledge(nn.Module):
         vectors, there = self.about_items(read)
         return torch.cat([preference, vectors], 1), torch.cat([told, there], 1)
 
-    def permuted(self, histories: Sequences, length: int, seed: int = 0) -> Self:
+    def permuted(self, histories: Sequences, length: int | None, seed: int = 0) -> Self:
         """The control: every user has the Z of another, preference and history alike.
 
-        Args: histories: the very ones that the preference texts were written from. length: events of them in Z.
+        Args: histories: the very ones that the preference texts were written from. length: events of them in Z; None:
+            the preference alone is another's, and the history stays.
         """
+        if length is None:
+            return type(self)(self.preferences.permuted(seed), self.items)
         # Indices as floats (exact below 2²⁴) go the way of the texts: same keys and seed, same permutation.
         events = UserTexts(histories, histories.padded(length)[:, None].astype("float32"))
         return type(self)(self.preferences.permuted(seed), self.items, events.permuted(seed))

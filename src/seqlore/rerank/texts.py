@@ -38,10 +38,13 @@ class UserTexts(nn.Module):
         histories: Sequences,
         vectors: NDArray[np.floating] | Tensor,
         counts: NDArray[np.integer] | None = None,
+        hidden: float = 0.0,
     ) -> None:
         """Args:
             histories: the very events that each text was written from, from the user's first one on, with users.
             vectors: [n, d], or [n, S, d] where a text has up to S vectors. counts: [n], how many it has; None: S.
+            hidden: share of lookups in training that find nothing, drawn each time. Every training sample has a text,
+                so a model would never learn what to make of a user without one.
 
         Raises: DataError: shapes that do not fit, texts of a stranger, or two texts of one user that know equally much.
         """
@@ -64,9 +67,11 @@ class UserTexts(nn.Module):
             torch.from_numpy(keys[order]),
             torch.cat([torch.zeros_like(values[:1]) if n else torch.zeros(1, *values.shape[1:]), values[order]]),
             torch.from_numpy(np.r_[0, held[order]].astype(np.int64)),
+            hidden,
         )
 
-    def _hold(self, keys: Tensor, vectors: Tensor, counts: Tensor) -> None:
+    def _hold(self, keys: Tensor, vectors: Tensor, counts: Tensor, hidden: float = 0.0) -> None:
+        self.hidden = hidden
         self.register_buffer("keys", keys)
         self.register_buffer("vectors", vectors)
         self.register_buffer("counts", counts)
@@ -76,7 +81,8 @@ class UserTexts(nn.Module):
         """From the buffers in a state dict, whose names begin with ``prefix``."""
         self = cls.__new__(cls)
         nn.Module.__init__(self)
-        self._hold(*(state[prefix + name] for name in ("keys", "vectors", "counts")))
+        keys, vectors, counts = (state[prefix + name] for name in ("keys", "vectors", "counts"))
+        self._hold(keys, vectors, counts)
         return self
 
     @property
@@ -103,6 +109,8 @@ class UserTexts(nn.Module):
     def forward(self, users: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """(vectors [B, S, d], which of them there are bool [B, S])."""
         row = self.find(users, known)
+        if self.training and self.hidden:
+            row = torch.where(torch.rand(row.shape, device=row.device) < self.hidden, 0, row)
         there = torch.arange(self.vectors.shape[1], device=row.device) < self.counts[row][:, None]
         return self.vectors[row], there
 
@@ -121,5 +129,5 @@ class UserTexts(nn.Module):
         rows = np.r_[0, 1 + first[other[of]] + np.minimum(place, count[other[of]] - 1)]
         copy = type(self).__new__(type(self))
         nn.Module.__init__(copy)
-        copy._hold(self.keys, self.vectors[rows], self.counts[rows])
+        copy._hold(self.keys, self.vectors[rows], self.counts[rows], self.hidden)
         return copy

@@ -42,7 +42,10 @@ class TwoStageConfig(Config):
     """Settings of TwoStage."""
 
     retriever: Stage = Field(default=Stage(model="SASRec"), description="A recommender, by its registered name.")
-    reranker: Stage = Field(default=Stage(model="PRM"), description="A reranker, by its registered name.")
+    reranker: Stage = Field(
+        default=Stage(model="SASRecReranker"),
+        description="A reranker, by its registered name. DLCM, PRM and SetRank do not see the history by themselves.",
+    )
     depth: int = Field(default=100, ge=2, description="Candidates that are retrieved and reranked; no list is longer.")
     lists: Literal["retrieved", "uniform"] = Field(
         default="retrieved",

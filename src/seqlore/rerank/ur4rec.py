@@ -66,8 +66,10 @@ class UR4RecConfig(Config):
     fresh_proxies: bool = Field(default=False, description="New proxies when joint training begins (proxy random).")
     pretraining: PretrainingConfig = Field(default_factory=PretrainingConfig)
     knowledge: KnowledgeSettings = Field(default_factory=KnowledgeSettings)
-    z: Literal["text", "permuted", "ids"] = Field(
-        default="text", description="Z; controls: that of another user, or learned ids of the history's items."
+    z: Literal["text", "permuted", "preference permuted", "ids"] = Field(
+        default="text",
+        description="Z; controls: that of another user, with the own history but the preference of another, or learned "
+        "ids of the history's items.",
     )
     z_seed: int | None = Field(default=None, description="Of the permutation; None = the reranker's seed.")
 
@@ -78,6 +80,11 @@ class UR4RecConfig(Config):
         if self.pretrain and not self.contrasts and not self.matching:
             raise ValueError("phase 1 has no loss left (without proxies none contrasts): set pretrain = false")
         return self
+
+    @property
+    def permutes(self) -> bool:
+        """Z, or a part of it, is that of another user."""
+        return self.z in ("permuted", "preference permuted")
 
     @property
     def contrasts(self) -> bool:
@@ -91,7 +98,7 @@ class HistoryIds(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.table = nn.Embedding(size, width)
-        nn.init.normal_(self.table.weight, std=width**-0.5)  # as long as text vectors
+        nn.init.normal_(self.table.weight)  # spread as standardised texts are
 
     def forward(self, batch: ListBatch, history: int) -> tuple[Tensor, Tensor]:
         """As :meth:`Knowledge.forward`."""
@@ -133,7 +140,7 @@ class UR4Rec(Augmentation):
         found = {
             "proxies": 16 if host.sequential else 8,
             "history": longest if most is None else min(longest, most),
-            "z_seed": host.seed if c.z == "permuted" else 0,
+            "z_seed": host.seed if c.permutes else 0,
         }
         return c.model_copy(update={key: value for key, value in found.items() if getattr(c, key) is None})
 
@@ -147,16 +154,15 @@ class UR4Rec(Augmentation):
     def gather(self, lists: ListData) -> None:
         self.config = c = self.suited(self.config, Host())
         if c.z != "text" and self.knowledge is not None:
-            instead = (
-                "hand over knowledge.permuted(histories, length)" if c.z == "permuted" else "hand over no knowledge"
-            )
+            instead = "hand over knowledge.permuted(histories, length)" if c.permutes else "hand over no knowledge"
             raise ConfigError(f"UR4Rec: z = {c.z!r} would not use the knowledge that was handed over: {instead}")
         if c.pretrain and lists.source.length is not None:
             c.pretraining.check_lists(lists.source.length)
         if c.z != "ids" and self.knowledge is None:
             self.knowledge, points = gather_knowledge(lists, c.knowledge, pretraining=c.pretrain)
-            if c.z == "permuted":
-                self.knowledge = self.knowledge.permuted(points, c.history, c.z_seed)
+            if c.permutes:
+                whole = c.z == "permuted"
+                self.knowledge = self.knowledge.permuted(points, c.history if whole else None, c.z_seed)
 
     def build(self, size: int, item_width: int) -> None:
         self.config = c = self.suited(self.config, Host())

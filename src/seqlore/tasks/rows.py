@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from seqlore import config
+from seqlore.experiment.contents import contents
 from seqlore.experiment.journal import write_json
 from seqlore.tasks.recipe import Row, TaskRecipe
 from seqlore.tasks.scores import Scores
@@ -22,45 +22,15 @@ Found = Mapping[str, Mapping[str, Scores]]
 def digest(recipe: TaskRecipe, row: Row, seed: int, dataset_hash: str) -> str:
     """Of all that a row's figures depend on; labels and published figures are not among it."""
     asked = recipe.model_dump(mode="json", include={"evaluation"})
-    return _hash([fit_digest(recipe, row, seed, dataset_hash), _with_contents(asked)])
+    return config.digest(64, fit=fit_digest(recipe, row, seed, dataset_hash), asked=asked, files=contents(asked))
 
 
 def fit_digest(recipe: TaskRecipe, row: Row, seed: int, dataset_hash: str) -> str:
     """Of all that a row's fitted model depends on."""
     told = recipe.model_dump(mode="json", include={"split", "material"})
-    settings = _with_contents(row.model_dump(mode="json", include={"model", "settings"}))
-    return _hash([__version__, dataset_hash, told, settings, seed])
-
-
-def _hash(what: Any) -> str:
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-#: Settings that may name a folder of weights.
-_MODELS = ("base_model", "language_model", "encoder")
-
-
-def _with_contents(settings: Any, key: str = "") -> Any:
-    """Settings in which prompt files and folders of models stand with what they hold: names stay when that changes."""
-    if isinstance(settings, dict):
-        return {k: _with_contents(v, "prompts" if key == "prompts" else k) for k, v in settings.items()}
-    if isinstance(settings, (list, tuple)):
-        return [_with_contents(v, key) for v in settings]
-    if isinstance(settings, str) and key in (*_MODELS, "prompts"):
-        return [settings, _contents(Path(settings).expanduser())]
-    return settings
-
-
-def _contents(path: Path) -> dict[str, str]:
-    """File → SHA-256 of it; nothing where there is no such path."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-    return {str(p.relative_to(path)): _file_hash(p, p.stat().st_size, p.stat().st_mtime_ns) for p in files}
-
-
-@lru_cache
-def _file_hash(path: Path, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    settings = row.model_dump(mode="json", include={"model", "settings"})
+    made = {"told": told, "row": settings, "seed": seed, "files": contents(settings)}
+    return config.digest(64, seqlore=__version__, dataset=dataset_hash, **made)
 
 
 def keep(folder: Path, row: Row, seed: int, key: str, entry: dict[str, Any], found: Found) -> None:

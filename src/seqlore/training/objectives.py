@@ -36,13 +36,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         m, n = len(hidden), len(table)
         rows = max(16, min(m, (CPU_BLOCK if hidden.device.type == "cpu" else GPU_BLOCK) // n))
-        # Under autocast the products run in its type; the sums over blocks stay in that of the parameters.
+        # Under autocast the products run in its type, and what comes in may have it too; sums over blocks have fp32.
         kind, dtype = hidden.device.type, hidden.dtype
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
         states, vectors = hidden.to(dtype), table.to(dtype)
         grad_hidden = torch.empty_like(hidden)
-        grad_table = torch.zeros_like(table)
+        grad_table = torch.zeros_like(table, dtype=_sums(table))
         grad_bias = None if bias is None else torch.zeros_like(bias)
         # Two buffers serve all blocks: an allocation a block would go back to the system and fault in again.
         logits_buffer = torch.empty(min(rows, m), n, dtype=dtype, device=hidden.device)
@@ -62,7 +62,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             share.scatter_(1, target, own - 1)  # softmax − one-hot: the gradient by the logits
             if weights is not None:
                 share *= weights[start : start + rows, None]
-            if dtype == grad_table.dtype:
+            if dtype == grad_table.dtype == grad_hidden.dtype:
                 torch.mm(share, vectors, out=grad_hidden[start : start + rows])
                 grad_table.addmm_(share.T, h)
             else:
@@ -70,7 +70,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_table += torch.mm(share.T, h)
             if grad_bias is not None:
                 grad_bias += torch.mm(ones[:, : len(h)], share)[0]
-        ctx.save_for_backward(grad_hidden, grad_table, grad_bias)
+        ctx.save_for_backward(grad_hidden, grad_table.to(table.dtype), grad_bias)
         ctx.count = m if weights is None else 1
         return loss / ctx.count
 
@@ -79,6 +79,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = grads[0] / ctx.count
         hidden, table, bias = (g if g is None else g * scale for g in ctx.saved_tensors)
         return hidden, table, bias, None, None
+
+
+def _sums(vectors: Tensor) -> torch.dtype:
+    """In which a gradient is summed over blocks."""
+    return torch.promote_types(vectors.dtype, torch.float32)
 
 
 def _total(probabilities: Tensor, weights: Tensor | None, start: int) -> Tensor:
@@ -178,7 +183,8 @@ class _SampledCrossEntropy(torch.autograd.Function):
             dtype = torch.get_autocast_dtype(kind)
         states, own, others = hidden.to(dtype), positive.to(dtype), negative.to(dtype)
         grad_hidden, grad_own = torch.empty_like(hidden), torch.empty_like(positive)
-        grad_others, grad_offset = torch.zeros_like(negative), torch.zeros_like(offset)
+        grad_others = torch.zeros_like(negative, dtype=_sums(negative))
+        grad_offset = torch.zeros_like(offset)
         grad_bias = None if own_bias is None else torch.empty_like(own_bias)
         logits_buffer = torch.empty(min(rows, m), s + 1, dtype=dtype, device=hidden.device)
         share_buffer = torch.empty_like(logits_buffer)
@@ -206,7 +212,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
             grad_offset += drawn.sum(0)
             if grad_bias is not None:
                 grad_bias[part] = target[:, 0]
-        ctx.save_for_backward(grad_hidden, grad_own, grad_bias, grad_others, grad_offset)
+        ctx.save_for_backward(grad_hidden, grad_own, grad_bias, grad_others.to(negative.dtype), grad_offset)
         ctx.count = m if weights is None else 1
         return loss / ctx.count
 

@@ -23,6 +23,7 @@ SWITCHES = {
     "w/o LLM": {"knowledge.texts"},
     "w/o pretrain": {"pretrain"},
     "Z permuted": {"z", "z_seed"},
+    "preference permuted": {"z", "z_seed"},
     "Z of ids": {"z"},
 }
 

@@ -172,6 +172,22 @@ def test_a_body_that_lets_no_gradient_back_is_refused(folder: Path, monkeypatch:
         body.check_vectors()
 
 
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_gradients_cross_quantised_weights_also_after_the_body_was_asked(tmp_path: Path, quantize: str):
+    pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
+    body = body_of(make_backbone(tmp_path / "m", width=64), quantize=quantize)
+    vectors = body.embed(torch.arange(5, 11)[None]).float()
+    exact = body_of(tmp_path / "m")
+    found = []
+    for each in (body, exact, body):
+        fed = vectors.clone().requires_grad_()
+        found.append(torch.autograd.grad(each.hidden(fed)[0, -1] @ torch.linspace(-1, 1, body.width), fed)[0].flatten())
+        with torch.no_grad():
+            each.hidden(vectors)
+    assert torch.cosine_similarity(found[0], found[2], 0) > 0.999
+    assert torch.cosine_similarity(found[0], found[1], 0) > (0.99 if quantize == "8bit" else 0.5)
+
+
 def test_what_a_folder_sets_for_writing_is_not_read(tmp_path: Path):
     plain, other = make_backbone(tmp_path / "plain"), make_backbone(tmp_path / "other")
     path = other / "generation_config.json"
@@ -206,7 +222,7 @@ def test_errors_name_the_remedy(tmp_path: Path, monkeypatch):
         body_of(tmp_path / "empty")
     folder = make_backbone(tmp_path / "model")
     monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
-    with pytest.raises(MissingExtraError, match="pip install bitsandbytes"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'seqlore\[quantize\]'"):
         body_of(folder, quantize="8bit")
     (folder / "config.json").write_text('{"model_type": "no-such-thing"}')
     with pytest.raises(ConfigError, match="cannot be loaded"):

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 
 import seqlore as sl
+from backbones import make_backbone
 from seqlore.data import Split, leave_one_out
 from seqlore.errors import ConfigError
 from seqlore.language.backbone import BackboneConfig
 from seqlore.language.e4srec import E4SRec, standardised
+from seqlore.language.prefixes import prefix_row, prefix_rows
 from toys import make_dataset
 
 DONOR = {"model": "SASRec", "settings": {"epochs": 1, "embedding_size": 8, "dropout": 0.0, "seed": 5}}
@@ -67,24 +69,52 @@ def test_the_donor_stays_and_adapter_projection_and_prediction_learn(fitted: E4S
 
 def test_every_prefix_is_an_example_between_the_prompts(fitted: E4SRec, split: Split):
     body, words = fitted.net.body, fitted.net.tokens.words
-    seen = []
-    for tokens, last, targets in fitted.batches(split)(1, (0, 1)):
-        for row, end, target in zip(tokens.tolist(), last.tolist(), targets.tolist(), strict=True):
+    front, seen = [0, *body.encode("so:")], []
+    for batch in fitted.batches(split)(1, (0, 1)):
+        mask = batch.mask()
+        for b, at in (batch.targets > 0).nonzero().tolist():
+            there = mask[b, at].nonzero()[:, 0]
+            assert batch.positions[b, there].tolist() == list(range(len(there))), "as in a row of its own"
+            row = batch.tokens[b, there].tolist()
             items = [t - words for t in row if t >= words]
-            assert row[: end + 1] == [0, *body.encode("so:"), *(i + words for i in items), *body.encode("?!")]
-            assert not any(row[end + 1 :])
-            seen.append((tuple(items), target))
+            assert row == [*front, *(i + words for i in items), *body.encode("?!")]
+            seen.append((tuple(items), int(batch.targets[b, at])))
     expected = [(tuple(s[:cut].tolist()), int(s[cut])) for s in split.train for cut in range(len(s))]
     assert sorted(seen) == sorted(expected)
+
+
+@pytest.mark.parametrize("longest", [2, 9])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "mistral", "gemma2", "mamba"])
+def test_prefixes_in_one_row_are_learned_as_in_rows_of_their_own(
+    split: Split, settings: dict, tmp_path: Path, family: str, longest: int, monkeypatch: pytest.MonkeyPatch
+):
+    body = {"name": str(make_backbone(tmp_path / family, family)), "lora_rank": 2, "lora_dropout": 0.0}
+    body |= {"tune": "none"} if family == "mamba" else {}  # peft has no adapter for all of its layers
+    model = E4SRec(**{**settings, "backbone": body, "max_length": longest, "epochs": 1}).fit(split)
+    net = model.net.eval()
+    together = list(model.batches(split)(1, (0, 1)))
+    assert net.body.packs(20) is (family != "mamba")
+    assert all(batch.alone for batch in together) is (family == "mamba")
+    monkeypatch.setattr(type(net.body), "packs", lambda self, positions: False)
+    alone = list(model.batches(split)(1, (0, 1)))
+    assert all(batch.alone for batch in alone)
+    for one, other in zip(together, alone, strict=True):
+        assert one.targets[one.targets > 0].tolist() == other.targets[other.targets > 0].tolist()
+        losses = [net(batch) for batch in (one, other)]
+        torch.testing.assert_close(*losses, atol=1e-5, rtol=1e-5)
+        grads = [torch.autograd.grad(loss, [net.project.weight, *net.adapter.values()]) for loss in losses]
+        for mine, theirs in zip(*grads, strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-3)
 
 
 def test_one_drawn_prefix_a_sequence(split: Split, settings: dict, fitted: E4SRec):
     model = E4SRec(**settings, prefixes="one")
     model.net = fitted.net
     make = model.batches(split)
-    drawn = [sum(len(b[2]) for b in make(e, (0, 1))) for e in (1, 2)]
-    assert drawn == [len(split.train)] * 2
-    targets = [torch.cat([b[2] for b in make(e, (0, 1))]).sort().values.tolist() for e in (1, 1, 2, 3)]
+    targets = [
+        torch.cat([b.targets[b.targets > 0] for b in make(e, (0, 1))]).sort().values.tolist() for e in (1, 1, 2, 3)
+    ]
+    assert {len(t) for t in targets} == {len(split.train)}
     assert targets[0] == targets[1]
     assert len({tuple(t) for t in targets}) > 1
 
@@ -92,8 +122,8 @@ def test_one_drawn_prefix_a_sequence(split: Split, settings: dict, fitted: E4SRe
 def test_the_loss_reads_the_last_position_over_all_items(fitted: E4SRec):
     net = fitted.net.eval()
     words = net.tokens.words
-    rows = [[0, *net.body.encode("so:"), words + 2, words + 3, *net.body.encode("?!")], [0, 50, words + 1, 60]]
-    targets = [4, 6]
+    rows = [[*net.before, words + 2, words + 3, *net.after], [*net.before, words + 1, *net.after]]
+    items, targets = [[2, 3], [1]], [4, 6]
     with torch.no_grad():
         expected = []
         for row, target in zip(rows, targets, strict=True):
@@ -101,9 +131,11 @@ def test_the_loss_reads_the_last_position_over_all_items(fitted: E4SRec):
             expected.append(
                 F.cross_entropy(net.predict.weight[1:] @ net.body.hidden(vectors)[0, -1], torch.tensor(target - 1))
             )
-        longest = max(map(len, rows))
-        tokens = torch.tensor([r + [0] * (longest - len(r)) for r in rows])
-        loss = net((tokens, torch.tensor([len(r) - 1 for r in rows]), torch.tensor(targets)))
+        asked = zip(items, targets, strict=True)
+        batch = [
+            prefix_row(net.before, np.array(i) + words, np.array([len(i)]), np.array([t]), net.after) for i, t in asked
+        ]
+        loss = net(prefix_rows(batch))
     assert loss.item() == pytest.approx(sum(expected).item() / 2, rel=1e-5)
 
 

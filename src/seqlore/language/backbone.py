@@ -18,11 +18,13 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqlore.errors import ConfigError
 from seqlore.language.loading import BackboneConfig, checkpointed, digest, locate, open_shared, opened, tuned
+from seqlore.language.prefixes import prefix_row, prefix_rows
 
 #: Of a model's settings, what its logits are multiplied by (Cohere, Falcon-H1) and divided by (Granite).
 TIMES, OVER = ("logit_scale", "lm_head_multiplier"), ("logits_scaling",)
@@ -62,6 +64,8 @@ class Backbone:
         for name in (*TIMES, *OVER):
             if (scale := getattr(told, name, None)) is not None:
                 self.logit_scale *= scale if name in TIMES else 1 / scale
+        self._kind: str = config.quantize or config.dtype
+        self._packs: bool | None = None
         self._caches = "past_key_values" in inspect.signature(self.decoder.forward).parameters
 
     @property
@@ -121,8 +125,12 @@ class Backbone:
             if "lora_dropout" in name:
                 module.train(mode)
 
-    def hidden(self, vectors: Tensor, prefix: Any = None) -> Tensor:
-        """Hidden states [B, T, d] in fp32 for [B, T, d] after ``prefix``, on the device of ``vectors``."""
+    def hidden(self, vectors: Tensor, prefix: Any = None, places: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Hidden states [B, T, d] in fp32 for [B, T, d] after ``prefix``, on the device of ``vectors``.
+
+        Args: places: (which positions each one sees, bool [B, T, T], and where each stands, int64 [B, T]) in place of
+            the usual order, where the body :meth:`packs`.
+        """
         for layer in self._layers:
             layer.training = torch.is_grad_enabled()
         front = 0
@@ -135,8 +143,31 @@ class Backbone:
             prefix = copy.deepcopy(prefix)  # the body appends to what it is given
             prefix.batch_repeat_interleave(len(vectors))
             options = {"use_cache": True, "past_key_values": prefix}
+        if places is not None:
+            seen = torch.zeros(places[0].shape, dtype=self.words.dtype, device=self.words.device)
+            seen.masked_fill_(~places[0].to(seen.device), torch.finfo(seen.dtype).min)
+            options |= {"attention_mask": seen[:, None], "position_ids": places[1].to(seen.device)}
         out = self.decoder(inputs_embeds=vectors.to(self.words.device, self.words.dtype), **options)
         return out.last_hidden_state[:, front:].to(vectors.device, torch.float32)
+
+    @torch.no_grad()
+    def packs(self, positions: int) -> bool:
+        """Whether rows of up to ``positions`` may say who sees whom, and where each stands; tried out once."""
+        window = getattr(self.model.config, "sliding_window", None)
+        if window is not None and window < positions:
+            return False
+        if self._packs is None:
+            items = np.arange(3) % self.size
+            cuts = np.array([1, 3])
+            rows = prefix_rows([prefix_row([], items, cuts, cuts, [self.size - 1])])  # three items, a word a cut
+            vectors = self.embed(rows.tokens)
+            alone = torch.stack([self.hidden(vectors[:, [*range(cut), 3]])[0, -1] for cut in cuts])
+            try:
+                both = self.hidden(vectors, places=(rows.mask(), rows.positions))[0, 3:]
+                self._packs = bool((both - alone).abs().max() <= CLOSE[self._kind] * alone.abs().max())
+            except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError):  # it takes none of this
+                self._packs = False
+        return self._packs
 
     @torch.no_grad()
     def prefix(self, tokens: Tensor) -> Any:
@@ -169,7 +200,7 @@ class Backbone:
         """
         tokens = torch.linspace(0, self.size - 1, 6, dtype=torch.int64)[None].to(self.words.device)
         own = self.model(input_ids=tokens, use_cache=False).logits[0].float()
-        vectors, close = self.embed(tokens), CLOSE[self.config.quantize or self.config.dtype]
+        vectors, close = self.embed(tokens), CLOSE[self._kind]
 
         def same(states: Tensor, logits: Tensor) -> bool:
             return bool((self.word_logits(states) - logits).abs().max() <= close * logits.abs().max().clamp_min(1e-6))

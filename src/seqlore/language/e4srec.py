@@ -4,7 +4,7 @@ X. Li, C. Chen, X. Zhao, Y. Zhang, C. Xing, "E4SRec: an elegant effective effici
 language models for sequential recommendation", 2023, arXiv 2312.02443. Instruction, projected item vectors, then the
 words before the answer; the state at the last position is compared with a vector of each item that is learned for this
 alone. Item vectors stay frozen, the body learns through LoRA; every prefix of a training sequence is an example, the
-empty one too.
+empty one too. The prefixes of a sequence are learned in one row (:mod:`seqlore.language.prefixes`), where the body can.
 
 Differs from the authors' code: the adapter sits on all linear layers and not on the feed-forward alone (families name
 them differently; ``backbone.lora_targets`` gives that back); item vectors are standardised, and projected items start
@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -30,8 +29,9 @@ from seqlore.errors import ConfigError
 from seqlore.fitting import fit_with
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.frozen import FrozenConfig, FrozenNet, FrozenRecommender
-from seqlore.language.tokens import padded
+from seqlore.language.prefixes import PrefixRows, prefix_row, prefix_rows
 from seqlore.recommender import HasItemVectors, Recommender, model_class
+from seqlore.training.objectives import full_softmax
 
 
 class DonorConfig(Config):
@@ -54,7 +54,7 @@ class E4SRecConfig(FrozenConfig):
     donor: DonorConfig = Field(default=DonorConfig(), description="Where the item vectors come from.")
     prefixes: Literal["all", "one"] = Field(
         default="all",
-        description="In each epoch every prefix of a sequence is an example, or one that is drawn (faster).",
+        description="In each epoch every prefix of a sequence is an example, or one that is drawn.",
     )
     instruction: str = Field(
         default="A customer bought these items, one after the other. Which item comes next?\nItems:",
@@ -95,13 +95,14 @@ class E4SRecNet(FrozenNet):
     def item_vectors(self) -> Tensor:
         return self.predict.weight
 
-    def forward(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """(tokens [B, L], position of the last one [B], targets [B]) → mean cross-entropy over all items."""
-        tokens, last, targets = batch
-        self.body.place(tokens.device)
-        states = self.body.hidden(self.embed(tokens, self.project(self.vectors)))
-        logits = states[torch.arange(len(tokens), device=tokens.device), last] @ self.predict.weight[1:].T
-        return F.cross_entropy(logits, targets - 1)
+    def forward(self, batch: PrefixRows) -> Tensor:
+        """Mean over all prefixes of the cross-entropy over all items."""
+        rows = PrefixRows(*batch)
+        self.body.place(rows.tokens.device)
+        places = None if rows.alone else (rows.mask(), rows.positions)
+        states = self.body.hidden(self.embed(rows.tokens, self.project(self.vectors)), places=places)
+        asked = rows.targets > 0
+        return full_softmax(states[asked], rows.targets[asked], self.predict.weight)
 
     def states(self, items: Tensor, lengths: Tensor, users: Tensor, vectors: Tensor, prefix: Any) -> Tensor:
         after = torch.tensor(self.after, device=items.device)
@@ -147,27 +148,36 @@ class E4SRec(FrozenRecommender):
         return True
 
     def batches(self, split: Split) -> Callable[[int, tuple[int, int]], Iterator[Any]]:
-        """Each batch: prefixes of like length, one sequence each, with what followed."""
+        """Each batch: sequences of like length, with all prefixes or the one that was drawn, and what followed each."""
         c, net, train = self.config, self.net, split.train
-        every = [(s, cut) for s, length in enumerate(train.lengths) for cut in range(length)]
-        pairs = np.array(every, np.int64)  # (sequence, items that are read; the next one is the target)
+        some = np.flatnonzero(train.lengths > 0)
+        together = net.body.packs(len(net.before) + c.max_length + len(net.after))
 
-        def epoch(number: int, shard: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
+        def row(items: NDArray[np.integer], *cuts: int) -> tuple[NDArray[np.int64], ...]:
+            first = max(0, cuts[-1] - c.max_length)
+            read, after = net.tokens.of_items(items[first : cuts[-1]]), np.array(cuts) - first
+            return prefix_row(net.before, read, after, items[list(cuts)], net.after)
+
+        def rows(items: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+            """Prefixes that begin with the sequence share a row; later ones, whose first items are cut off, do not."""
+            shared = min(len(items), c.max_length + 1) if together else 0
+            if shared:
+                yield row(items, *range(shared))
+            yield from (row(items, cut) for cut in range(shared, len(items)))
+
+        def epoch(number: int, shard: tuple[int, int]) -> Iterator[PrefixRows]:
             rng = np.random.default_rng((c.seed, number))
-            used = pairs
-            if c.prefixes == "one":
-                some = np.flatnonzero(train.lengths > 0)
-                used = np.stack([some, rng.integers(train.lengths[some])], 1)
-            order = np.lexsort((rng.random(len(used)), np.minimum(used[:, 1], c.max_length)))
+            drawn = rng.integers(train.lengths[some])
+            reads = train.lengths[some] if c.prefixes == "all" else drawn
+            order = np.lexsort((rng.random(len(some)), np.minimum(reads, c.max_length)))
             parts = [order[i : i + c.batch_size] for i in range(0, len(order), c.batch_size)]
             rng.shuffle(parts)  # type: ignore[arg-type]
             rank, world = shard
             for part in parts[rank : len(parts) - len(parts) % world : world]:
-                histories = [train[s][max(0, cut - c.max_length) : cut] for s, cut in used[part]]
-                rows = [np.concatenate([net.before, net.tokens.of_items(h), net.after]) for h in histories]
-                last = torch.tensor([len(row) - 1 for row in rows])
-                targets = torch.tensor([int(train[s][cut]) for s, cut in used[part]])
-                yield torch.from_numpy(padded(rows, np.int64)), last, targets
+                if c.prefixes == "one":
+                    yield prefix_rows([row(train[s], cut) for s, cut in zip(some[part], drawn[part], strict=True)])
+                else:
+                    yield prefix_rows([each for s in some[part] for each in rows(train[s])])
 
         return epoch
 

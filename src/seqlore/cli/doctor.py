@@ -16,7 +16,14 @@ from seqlore.cli._common import Json, print_json, print_table
 #: Longest wait for the network, in seconds, name look-up included.
 PATIENCE = 2.0
 #: Extra → one of its packages by which it is known.
-EXTRAS = {"llm": "openai", "tasks": "sacrebleu", "tune": "optuna", "serve": "fastapi", "dev": "pytest"}
+EXTRAS = {
+    "llm": "openai",
+    "quantize": "bitsandbytes",
+    "tasks": "sacrebleu",
+    "tune": "optuna",
+    "serve": "fastapi",
+    "dev": "pytest",
+}
 
 
 def doctor(as_json: Json = False) -> None:

@@ -6,10 +6,10 @@ import inspect
 from typing import Any
 
 from seqlore.data import Split
-from seqlore.recommender import Recommender
+from seqlore.recommender import Model, Recommender
 
 
-def fit_options(model: type[Recommender]) -> set[str]:
+def fit_options(model: type[Model]) -> set[str]:
     """Names of the options that ``fit`` takes; those of the base too where ``_fit`` hands the rest to it."""
     named: set[str] = set()
     for own in (each.__dict__["_fit"] for each in model.__mro__ if "_fit" in each.__dict__):

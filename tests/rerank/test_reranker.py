@@ -16,7 +16,7 @@ from seqlore import recommender, rerank
 from seqlore.data import Sequences, Split, leave_one_out
 from seqlore.errors import ConfigError, DataError
 from seqlore.evaluation import compare_all, evaluate
-from seqlore.models import MostPopular
+from seqlore.models import MostPopular, SASRec
 from seqlore.rerank import CandidateSource, Reranker, TwoStage, Uniform
 from seqlore.rerank.reranker import without_seen
 from toys import make_dataset
@@ -178,6 +178,33 @@ def test_fitted_together_the_reranker_learns_from_cross_fitted_lists():
     drawn = TwoStage(**stages, depth=6, lists="uniform").fit(split)
     assert drawn.reranker.about["candidates"].startswith("target + 5 items")
     assert drawn.reranker.config.seed == TwoStage(**stages, seed=0).config.seed
+
+
+@pytest.mark.parametrize("lists", ["retrieved", "uniform"])
+def test_a_killed_fit_goes_on_in_the_stage_where_it_was(lists: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    split = ring(20)
+    quick = {**TINY, "epochs": 2}
+    settings = {"lists": lists, "depth": 6, "folds": 2, "retriever": {"model": "SASRec", "settings": {"epochs": 1}}}
+    settings["reranker"] = {"model": "GRU4RecReranker", "settings": quick}
+    rows: list[dict] = []
+
+    def killed(row: dict) -> None:
+        rows.append(row)
+        if len(rows) == (1 if lists == "retrieved" else 2):  # after the first of the reranker's two epochs
+            raise KeyboardInterrupt
+
+    options = {"checkpoint": tmp_path / "c", "log": tmp_path / "log.jsonl"}
+    with pytest.raises(KeyboardInterrupt):
+        TwoStage(**settings).fit(split, progress=killed, **options)
+    again: list[dict] = []
+    with monkeypatch.context() as patch:
+        if lists == "retrieved":
+            patch.setattr(SASRec, "_fit", lambda *_, **__: pytest.fail("a retriever is fitted again"))
+        both = TwoStage(**settings).fit(split, progress=again.append, **options)
+    whole = TwoStage(**settings).fit(split)
+    assert [row["epoch"] for row in again] == [2]
+    torch.testing.assert_close(dict(both.reranker.state()), dict(whole.reranker.state()))
+    assert (tmp_path / "log-reranker.jsonl").read_text().count("\n") == 2
 
 
 def test_settings_of_both_stages_are_checked_at_once():

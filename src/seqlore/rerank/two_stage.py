@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
 from seqlore.evaluation.candidates import shuffled
+from seqlore.fitting import fit_options, fit_with
 from seqlore.models.parts import adopt
 from seqlore.ranking import Lists
 from seqlore.recommender import Model, Recommender, model_class
@@ -102,17 +104,36 @@ class TwoStage(Recommender):
         """The second stage."""
         return self._reranker
 
-    def _fit(self, split: Split, **options: Any) -> None:
-        """``options`` are those of the reranker's fit."""
-        c = self.config
-        retriever = model_class(c.retriever.model)
+    def _fit(
+        self,
+        split: Split,
+        *,
+        progress: Callable[[dict[str, Any]], None] | None = None,
+        log: Path | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        """``log`` and ``checkpoint``: each stage has its own; cross-fitted retrievers are kept whole once they are."""
+        c, retriever = self.config, model_class(self.config.retriever.model)
+
+        def of(stage: str) -> dict[str, Any]:
+            return {
+                "progress": progress,
+                "log": None if log is None else log.with_name(f"{log.stem}-{stage}{log.suffix}"),
+                "checkpoint": None if checkpoint is None else checkpoint / stage,
+            }
+
         if c.lists == "retrieved":
-            source = Retrieved(lambda: c.retriever.make(retriever, c.seed), c.depth, c.folds, c.seed).fitted(split)
+            keep = of("retriever")["checkpoint"]
+            made = Retrieved(lambda: c.retriever.make(retriever, c.seed), c.depth, c.folds, c.seed, keep=keep)
+            source = made.fitted(split)
             self._retriever = source.whole
         else:
             source = Uniform(c.depth - 1)
-            self._retriever = c.retriever.make(retriever, c.seed).fit(split)
-        self._reranker = c.reranker.make(reranker_class(c.reranker.model), c.seed).fit(split, source, **options)
+            self._retriever = fit_with(c.retriever.make(retriever, c.seed), split, **of("retriever"))
+        reranker = c.reranker.make(reranker_class(c.reranker.model), c.seed)
+        known = fit_options(type(reranker))
+        options = {name: value for name, value in of("reranker").items() if name in known}
+        self._reranker = reranker.fit(split, source, **options)
         self.about |= {"retriever": dict(self._retriever.about), "reranker": dict(self._reranker.about)}
 
     def rank(

@@ -10,7 +10,7 @@ from typing import Any
 from seqlore.config import digest
 from seqlore.data import Split
 from seqlore.errors import ConfigError
-from seqlore.experiment.contents import contents
+from seqlore.experiment.contents import with_contents
 from seqlore.experiment.trial import EpochProgress
 from seqlore.fitting import fit_options, fit_with
 from seqlore.recommender import Recommender
@@ -42,15 +42,13 @@ def fit_alone(
     for name in sorted(options.keys() - fit_options(type(model))):
         raise ConfigError(f"{model.name} takes no {name!r} when it is fitted: leave it out")
     if checkpoint is not None:
-        settings = model.config.model_dump(mode="json")
         own = digest(
             seqlore=__version__,
             dataset=split.dataset.hash,
             split=split.how,
             model=model.name,
-            settings=settings,
             exclude_seen=exclude_seen,
-            **({"files": files} if (files := contents(settings)) else {}),
+            **with_contents(model.config.model_dump(mode="json")),
         )
         options["checkpoint"] = checkpoint / f"{model.name}-{own}"
     fit_with(model, split, progress=progress, **options)

@@ -23,6 +23,12 @@ def contents(settings: Any) -> dict[str, str]:
     return found
 
 
+def with_contents(settings: Any) -> dict[str, Any]:
+    """What a digest is taken over: ``settings``, and ``files`` where they name some."""
+    files = contents(settings)
+    return {"settings": settings, "files": files} if files else {"settings": settings}
+
+
 def _named(settings: Any, read: bool = False, within: str = "") -> Iterator[str]:
     """Texts in settings that may be paths."""
     if isinstance(settings, dict):

@@ -20,7 +20,7 @@ from seqlore.config import digest
 from seqlore.data import Split
 from seqlore.evaluation import Report, evaluate
 from seqlore.evaluation.candidates import SampledCases
-from seqlore.experiment.contents import contents
+from seqlore.experiment.contents import with_contents
 from seqlore.experiment.journal import write_json
 from seqlore.experiment.pairs import Backbone, Column, PairRecipe, Whole
 from seqlore.experiment.screen import Screen
@@ -71,7 +71,6 @@ class Judged(ABC):
     @cached_property
     def digest(self) -> str:
         """Of everything on which the result depends."""
-        settings = _as_before(self.model().config.model_dump(mode="json"))
         return digest(
             16,
             seqlore=__version__,
@@ -80,8 +79,7 @@ class Judged(ABC):
             candidates=self.recipe.candidates.model_dump(mode="json"),
             at=self.recipe.evaluation.at,
             model=self.kind,
-            settings=settings,
-            **({"files": files} if (files := contents(settings)) else {}),
+            **with_contents(_as_before(self.model().config.model_dump(mode="json"))),
         )
 
     def record(self) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import torch
 from seqlore.config import digest
 from seqlore.data import Split
 from seqlore.evaluation import Report, evaluate
-from seqlore.experiment.contents import contents
+from seqlore.experiment.contents import with_contents
 from seqlore.experiment.recipe import EvaluationSettings, ModelSettings, text_sources
 from seqlore.fitting import fit_options, fit_with
 from seqlore.recommender import Model, Recommender, load, model_class
@@ -145,7 +145,7 @@ class Trial:
             dataset=self.split.dataset.hash,
             split=self.split.how,
             model=entry.model,
-            settings=entry.config.model_dump(mode="json"),
+            **with_contents(entry.config.model_dump(mode="json")),
             fit_on=fit_on,
             seed=self.seed,
         )
@@ -158,8 +158,6 @@ class Trial:
             drawn["exclude_seen"] = False
         if self.seed and any(isinstance(each, TextInit) and each.permute for each in text_sources(self.entry.config)):
             drawn["permuted_by"] = self.seed
-        if files := contents(self.entry.config.model_dump(mode="json")):
-            drawn["files"] = files
         return drawn
 
     @property

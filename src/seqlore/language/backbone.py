@@ -31,6 +31,8 @@ TIMES, OVER = ("logit_scale", "lm_head_multiplier"), ("logits_scaling",)
 #: How far logits may be from the model's own, as a share of the largest, by type or quantisation: LLM.int8() chooses
 #: the columns that it keeps whole by all that it is given, so shorter inputs come out otherwise.
 CLOSE = {"fp32": 1e-3, "bf16": 0.05, "8bit": 0.1, "4bit": 0.1}
+#: What families raise that are tried out with a cache, or with masks and positions, and have theirs in another way.
+UNABLE = (AttributeError, TypeError, ValueError, RuntimeError)
 
 
 class Backbone:
@@ -165,7 +167,7 @@ class Backbone:
             try:
                 both = self.hidden(vectors, places=(rows.mask(), rows.positions))[0, 3:]
                 self._packs = bool((both - alone).abs().max() <= CLOSE[self._kind] * alone.abs().max())
-            except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError):  # it takes none of this
+            except UNABLE:
                 self._packs = False
         return self._packs
 
@@ -215,13 +217,7 @@ class Backbone:
         if self._caches:
             try:
                 self._caches = same(self.hidden(vectors[:, 3:], self.prefix(tokens[0, :3]))[0], own[3:])
-            except (
-                AttributeError,
-                TypeError,
-                ValueError,
-                RuntimeError,
-                NotImplementedError,
-            ):  # a cache of another kind
+            except UNABLE:
                 self._caches = False
 
     @torch.enable_grad()

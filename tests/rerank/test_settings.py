@@ -70,6 +70,7 @@ KNOWLEDGE: dict[str, Any] = {
     "items": "gadgets",
     "chosen": "picked",
     "aspects": "price",
+    "precision": "bf16",
     "user_columns": (),
 }
 #: Names of models, encoders and files: of the tests of lore and text, and below; and what training alone does.

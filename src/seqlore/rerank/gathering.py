@@ -43,6 +43,7 @@ from seqlore.rerank.lists import ListData
 from seqlore.rerank.points import STEP, layers, text_points
 from seqlore.rerank.texts import UserTexts
 from seqlore.text import TextSource
+from seqlore.text.encoder import Precision
 
 #: Events of a raw history that are encoded together: an encoder cuts what is longer than it reads (all-MiniLM-L6-v2
 #: reads 256 word pieces, and a film takes ten).
@@ -58,6 +59,7 @@ class KnowledgeSettings(Config):
     model: str = Field(default="extractive", description="Language model, see seqlore.lore.locate.")
     store: Path | None = Field(default=None, description="Lore store; None = the one in the cache folder.")
     encoder: str = Field(default="all-MiniLM-L6-v2", description="Encoder of the texts, see TextSource.")
+    precision: Precision = Field(default="fp32", description='Arithmetic of a local encoder; "bf16" is faster.')
     vectors: Path | None = Field(default=None, description="Vector store; None = the one in the cache folder.")
     history: int | None = Field(
         default=None,
@@ -91,6 +93,11 @@ class KnowledgeSettings(Config):
     user_columns: tuple[str, ...] | None = Field(
         default=None, description="Of the users, told in the prompt; None = all."
     )
+
+    @property
+    def source(self) -> TextSource:
+        """What encodes the texts."""
+        return TextSource(encoder=self.encoder, precision=self.precision, store=self.vectors)
 
 
 class RawSettings(KnowledgeSettings):
@@ -130,9 +137,8 @@ def preference_vectors(split: Split, points: Sequences, settings: KnowledgeSetti
     pieces = _raw_histories(split, points, settings) if settings.texts == "raw" else _written(split, points, settings)
     if settings.sentences:
         pieces = [[each for text in texts for each in in_sentences(text)][: settings.most] for texts in pieces]
-    source = TextSource(encoder=settings.encoder, store=settings.vectors)
     counts = np.array([len(texts) for texts in pieces], np.int64)
-    flat = source.embed_texts([text for texts in pieces for text in texts])
+    flat = settings.source.embed_texts([text for texts in pieces for text in texts])
     vectors = np.zeros((len(pieces), counts.max(initial=1), flat.shape[1]), np.float32)
     there = np.arange(vectors.shape[1]) < counts[:, None]
     vectors[there] = flat
@@ -150,7 +156,7 @@ def item_vectors(split: Split, settings: KnowledgeSettings) -> Tensor:
             texts = make_lore(
                 split, "item-knowledge", model, store, LoreSettings(prompts=("ur4rec-item",), words=words)
             ).texts("item")
-    vectors = TextSource(encoder=settings.encoder, store=settings.vectors).embed_texts(texts)
+    vectors = settings.source.embed_texts(texts)
     there = np.array([bool(text) for text in texts])
     return torch.from_numpy(np.pad(_scaled(vectors, there, np.ones_like(there), settings), ((1, 0), (0, 0))))
 

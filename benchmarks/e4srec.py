@@ -11,32 +11,35 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from itertools import islice
-from unittest.mock import patch
 
+import numpy as np
 import torch
 
 from seqlore.data import Dataset, leave_one_out
-from seqlore.language.backbone import Backbone
 from seqlore.language.e4srec import E4SRec
+from seqlore.language.prefixes import PrefixPlan
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="dataset folder")
     parser.add_argument("--backbone", required=True, help="folder or name of a causal model")
-    parser.add_argument("--batch", type=int, default=8, help="sequences in a batch")
+    parser.add_argument("--batch", type=int, default=8, help="rows in a batch, on average")
     parser.add_argument("--batches", type=int, default=20, help="in each of three turns")
     a = parser.parse_args()
     split = leave_one_out(Dataset.load(a.data))
-    model = E4SRec(backbone={"name": a.backbone}, batch_size=a.batch)
+    model = E4SRec(backbone={"name": a.backbone})
     model._learns_from(split)
     model._vectors = torch.randn(split.catalog.size, 64)
     net = model.net = model.build(split.counts())
     net.train()
-    batches = {"one row": list(islice(model.batches(split)(1, (0, 1)), a.batches))}
-    with patch.object(Backbone, "packs", lambda self, positions: False):
-        batches["rows of their own"] = list(islice(model.batches(split)(1, (0, 1)), a.batches))
+    plan = PrefixPlan.all(split.train.lengths, model.config.max_length)
+    prefixes = int(a.batch * plan.count.mean())
+    parts = plan.batches(prefixes, len(net.after), np.random.default_rng(0))[: a.batches]
+    batches = {
+        "one row": [net.rows(split.train, part) for part in parts],
+        "rows of their own": [net.rows(split.train, part.apart()) for part in parts],
+    }
     seconds = dict.fromkeys(batches, 0.0)
     for _ in range(3):
         for way, these in batches.items():

@@ -15,7 +15,7 @@ from seqlore.data import Split, leave_one_out
 from seqlore.errors import ConfigError
 from seqlore.language.backbone import BackboneConfig
 from seqlore.language.e4srec import E4SRec, standardised
-from seqlore.language.prefixes import prefix_row, prefix_rows
+from seqlore.language.prefixes import PrefixPlan, prefix_row, prefix_rows
 from toys import make_dataset
 
 DONOR = {"model": "SASRec", "settings": {"epochs": 1, "embedding_size": 8, "dropout": 0.0, "seed": 5}}
@@ -86,25 +86,56 @@ def test_every_prefix_is_an_example_between_the_prompts(fitted: E4SRec, split: S
 @pytest.mark.parametrize("longest", [2, 9])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "mistral", "gemma2", "mamba"])
 def test_prefixes_in_one_row_are_learned_as_in_rows_of_their_own(
-    split: Split, settings: dict, tmp_path: Path, family: str, longest: int, monkeypatch: pytest.MonkeyPatch
+    split: Split, settings: dict, tmp_path: Path, family: str, longest: int
 ):
     body = {"name": str(make_backbone(tmp_path / family, family)), "lora_rank": 2, "lora_dropout": 0.0}
     body |= {"tune": "none"} if family == "mamba" else {}  # peft has no adapter for all of its layers
     model = E4SRec(**{**settings, "backbone": body, "max_length": longest, "epochs": 1}).fit(split)
     net = model.net.eval()
-    together = list(model.batches(split)(1, (0, 1)))
     assert net.body.packs(20) is (family != "mamba")
-    assert all(batch.alone for batch in together) is (family == "mamba")
-    monkeypatch.setattr(type(net.body), "packs", lambda self, positions: False)
-    alone = list(model.batches(split)(1, (0, 1)))
-    assert all(batch.alone for batch in alone)
-    for one, other in zip(together, alone, strict=True):
-        assert one.targets[one.targets > 0].tolist() == other.targets[other.targets > 0].tolist()
-        losses = [net(batch) for batch in (one, other)]
-        torch.testing.assert_close(*losses, atol=1e-5, rtol=1e-5)
-        grads = [torch.autograd.grad(loss, [net.project.weight, *net.adapter.values()]) for loss in losses]
-        for mine, theirs in zip(*grads, strict=True):
-            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-3)
+    assert all(batch.alone for batch in model.batches(split)(1, (0, 1))) is (family == "mamba")
+    plan = PrefixPlan.all(split.train.lengths, longest)
+    together, alone = (net.rows(split.train, each) for each in (plan, plan.apart()))
+    assert alone.alone
+    assert not together.alone
+    assert together.targets[together.targets > 0].tolist() == alone.targets[alone.targets > 0].tolist()
+    if family == "mamba":
+        return
+    losses = [net(batch) for batch in (together, alone)]
+    torch.testing.assert_close(*losses, atol=1e-5, rtol=1e-5)
+    grads = [torch.autograd.grad(loss, [net.project.weight, *net.adapter.values()]) for loss in losses]
+    for mine, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-3)
+
+
+def test_long_sequences_are_read_in_windows_that_overlap_by_half():
+    plan = PrefixPlan.all(np.array([2, 9, 0, 4]), 4)
+    rows = list(zip(*(field.tolist() for field in plan), strict=True))
+    assert rows == [(0, 0, 0, 2), (1, 0, 0, 5), (1, 2, 5, 2), (1, 4, 7, 2), (3, 0, 0, 4)]
+    apart = plan.apart()
+    assert list(zip(apart.sequence, apart.cut, strict=True)) == [
+        (s, c) for s, n in ((0, 2), (1, 9), (3, 4)) for c in range(n)
+    ]
+    read = apart.cut - apart.start
+    assert read.max() == 4
+    assert (read[apart.cut > 4] > 2).all()
+    assert PrefixPlan.all(np.array([3]), 1).start.tolist() == [0, 1], "windows of one item move on by one"
+    late = PrefixPlan.at(np.array([1, 8]), np.array([0, 1]), 4)
+    assert late.start.tolist() == [0, 4]
+
+
+def test_a_batch_has_about_so_many_prefixes_whatever_the_lengths():
+    lengths = np.r_[np.full(30, 3), np.full(4, 200)]
+    plan = PrefixPlan.all(lengths, 10)
+    parts = plan.batches(32, 2, np.random.default_rng(0))
+    counts = [int(part.count.sum()) for part in parts]
+    assert sum(counts) == lengths.sum()
+    assert max(counts) < 32 + 11
+    assert sorted(counts)[1] > 32 - 11, "only the last one is short"
+    widths = [part.count.max() - part.count.min() for part in parts]
+    assert np.median(widths) == 0, "rows of like length are together"
+    again = plan.batches(32, 2, np.random.default_rng(1))
+    assert [p.sequence.tolist() for p in again] != [p.sequence.tolist() for p in parts]
 
 
 def test_one_drawn_prefix_a_sequence(split: Split, settings: dict, fitted: E4SRec):

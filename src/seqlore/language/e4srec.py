@@ -4,7 +4,8 @@ X. Li, C. Chen, X. Zhao, Y. Zhang, C. Xing, "E4SRec: an elegant effective effici
 language models for sequential recommendation", 2023, arXiv 2312.02443. Instruction, projected item vectors, then the
 words before the answer; the state at the last position is compared with a vector of each item that is learned for this
 alone. Item vectors stay frozen, the body learns through LoRA; every prefix of a training sequence is an example, the
-empty one too. The prefixes of a sequence are learned in one row (:mod:`seqlore.language.prefixes`), where the body can.
+empty one too. The prefixes of a sequence are learned in one row (:mod:`seqlore.language.prefixes`), where the body can;
+a batch has about so many prefixes, whatever the rows, as if each were an example of its own.
 
 Differs from the authors' code: the adapter sits on all linear layers and not on the feed-forward alone (families name
 them differently; ``backbone.lora_targets`` gives that back); item vectors are standardised, and projected items start
@@ -24,12 +25,12 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
-from seqlore.data import Split
+from seqlore.data import Sequences, Split
 from seqlore.errors import ConfigError
 from seqlore.fitting import fit_with
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.frozen import FrozenConfig, FrozenNet, FrozenRecommender
-from seqlore.language.prefixes import PrefixRows, prefix_row, prefix_rows
+from seqlore.language.prefixes import PrefixPlan, PrefixRows, prefix_row, prefix_rows
 from seqlore.recommender import HasItemVectors, Recommender, model_class
 from seqlore.training.objectives import full_softmax
 
@@ -52,9 +53,11 @@ class E4SRecConfig(FrozenConfig):
 
     backbone: BackboneConfig = Field(description="The language model; tune = lora unless set.")
     donor: DonorConfig = Field(default=DonorConfig(), description="Where the item vectors come from.")
+    batch_size: int = Field(default=128, ge=1, description="About so many prefixes in a batch.")
     prefixes: Literal["all", "one"] = Field(
         default="all",
-        description="In each epoch every prefix of a sequence is an example, or one that is drawn.",
+        description="In each epoch every prefix of a sequence is an example, or one that is drawn; of sequences longer "
+        "than max_length in windows that overlap by half.",
     )
     instruction: str = Field(
         default="A customer bought these items, one after the other. Which item comes next?\nItems:",
@@ -104,6 +107,16 @@ class E4SRecNet(FrozenNet):
         asked = rows.targets > 0
         return full_softmax(states[asked], rows.targets[asked], self.predict.weight)
 
+    def rows(self, sequences: Sequences, plan: PrefixPlan) -> PrefixRows:
+        """The rows of a plan. Args: sequences: of which it was made."""
+
+        def row(sequence: int, start: int, cut: int, count: int) -> tuple[NDArray[np.int64], ...]:
+            items, cuts = sequences[sequence], np.arange(cut, cut + count)
+            read = self.tokens.of_items(items[start : cuts[-1]])
+            return prefix_row(self.before, read, cuts - start, items[cuts], self.after)
+
+        return prefix_rows([row(*each) for each in zip(*(field.tolist() for field in plan), strict=True)])
+
     def states(self, items: Tensor, lengths: Tensor, users: Tensor, vectors: Tensor, prefix: Any) -> Tensor:
         after = torch.tensor(self.after, device=items.device)
         n, longest = items.shape[0], int(lengths.max())
@@ -148,36 +161,21 @@ class E4SRec(FrozenRecommender):
         return True
 
     def batches(self, split: Split) -> Callable[[int, tuple[int, int]], Iterator[Any]]:
-        """Each batch: sequences of like length, with all prefixes or the one that was drawn, and what followed each."""
+        """Each batch: rows of like length, with all prefixes or the one that was drawn, and what followed each."""
         c, net, train = self.config, self.net, split.train
         some = np.flatnonzero(train.lengths > 0)
-        together = net.body.packs(len(net.before) + c.max_length + len(net.after))
-
-        def row(items: NDArray[np.integer], *cuts: int) -> tuple[NDArray[np.int64], ...]:
-            first = max(0, cuts[-1] - c.max_length)
-            read, after = net.tokens.of_items(items[first : cuts[-1]]), np.array(cuts) - first
-            return prefix_row(net.before, read, after, items[list(cuts)], net.after)
-
-        def rows(items: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.int64], ...]]:
-            """Prefixes that begin with the sequence share a row; later ones, whose first items are cut off, do not."""
-            shared = min(len(items), c.max_length + 1) if together else 0
-            if shared:
-                yield row(items, *range(shared))
-            yield from (row(items, cut) for cut in range(shared, len(items)))
+        every = PrefixPlan.all(train.lengths, c.max_length)
+        if not net.body.packs(len(net.before) + c.max_length + len(net.after)):
+            every = every.apart()
 
         def epoch(number: int, shard: tuple[int, int]) -> Iterator[PrefixRows]:
             rng = np.random.default_rng((c.seed, number))
-            drawn = rng.integers(train.lengths[some])
-            reads = train.lengths[some] if c.prefixes == "all" else drawn
-            order = np.lexsort((rng.random(len(some)), np.minimum(reads, c.max_length)))
-            parts = [order[i : i + c.batch_size] for i in range(0, len(order), c.batch_size)]
-            rng.shuffle(parts)  # type: ignore[arg-type]
+            one = c.prefixes == "one"
+            plan = PrefixPlan.at(rng.integers(train.lengths[some]), some, c.max_length) if one else every
+            parts = plan.batches(c.batch_size, len(net.after), rng)
             rank, world = shard
             for part in parts[rank : len(parts) - len(parts) % world : world]:
-                if c.prefixes == "one":
-                    yield prefix_rows([row(train[s], cut) for s, cut in zip(some[part], drawn[part], strict=True)])
-                else:
-                    yield prefix_rows([each for s in some[part] for each in rows(train[s])])
+                yield net.rows(train, part)
 
         return epoch
 

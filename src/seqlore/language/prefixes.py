@@ -5,6 +5,9 @@ the items. The examples of one sequence differ in where they are cut. Their row 
 response once a cut; each response sees the instruction, the items before its cut, and itself, at the positions that it
 would have in a row of its own. The states are those of single rows (a test holds this), and a sequence of n items costs
 n + n·(words of the response) positions in place of n·(n/2 + words of both).
+
+A sequence of more than L items is learned in windows of L that overlap by half, so that each later prefix is read from
+its latest L/2 to L items; of windows that move on an item at a time no two could share a row.
 """
 
 from __future__ import annotations
@@ -21,6 +24,55 @@ from seqlore.language.tokens import padded
 
 #: In ``copies``: what all responses share, and padding.
 SHARED, PAD = -1, -2
+
+
+class PrefixPlan(NamedTuple):
+    """Which prefixes each of n rows has, int64 [n] each: those of ``count`` cuts in a row, the first at ``cut``."""
+
+    #: Number of the sequence.
+    sequence: NDArray[np.int64]
+    #: Its first item that is read.
+    start: NDArray[np.int64]
+    #: Items before the first prefix's target, counted from the sequence's own beginning.
+    cut: NDArray[np.int64]
+    count: NDArray[np.int64]
+
+    @classmethod
+    def all(cls, lengths: NDArray[np.integer], longest: int) -> PrefixPlan:
+        """Every prefix of sequences of ``lengths`` [n], in rows of at most ``longest`` items."""
+        of = np.repeat(np.arange(len(lengths)), lengths)
+        cuts = np.arange(len(of)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        step = (longest + 1) // 2
+        starts = -(-np.maximum(cuts - longest, 0) // step) * step
+        first = np.flatnonzero((np.diff(of, prepend=-1) != 0) | (np.diff(starts, prepend=-1) != 0))
+        return cls(of[first], starts[first], cuts[first], np.diff(first, append=len(of)))
+
+    @classmethod
+    def at(cls, cuts: NDArray[np.integer], sequences: NDArray[np.integer], longest: int) -> PrefixPlan:
+        """One prefix of each sequence, read from its latest ``longest`` items."""
+        found = np.asarray(cuts, np.int64)
+        return cls(np.asarray(sequences, np.int64), np.maximum(found - longest, 0), found, np.ones_like(found))
+
+    def take(self, index: NDArray[np.integer]) -> PrefixPlan:
+        return PrefixPlan(*(field[index] for field in self))
+
+    def apart(self) -> PrefixPlan:
+        """The same prefixes, each in a row of its own."""
+        each = self.take(np.repeat(np.arange(len(self.count)), self.count))
+        within = np.arange(len(each.cut)) - np.repeat(np.cumsum(self.count) - self.count, self.count)
+        return each._replace(cut=each.cut + within, count=np.ones_like(each.count))
+
+    def batches(self, examples: int, response: int, rng: np.random.Generator) -> list[PrefixPlan]:
+        """Rows of like length together, so many that they have about ``examples`` prefixes, in a random order.
+
+        Args: response: its words.
+        """
+        order = np.lexsort((rng.random(len(self.cut)), self.cut - self.start + self.count * (response + 1)))
+        counts = self.count[order]
+        number = (np.cumsum(counts) - counts) // examples
+        parts = np.split(order, np.flatnonzero(np.diff(number)) + 1) if len(order) else []
+        rng.shuffle(parts)  # type: ignore[arg-type]
+        return [self.take(part) for part in parts]
 
 
 class PrefixRows(NamedTuple):

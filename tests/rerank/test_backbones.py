@@ -35,6 +35,7 @@ FLIPPED = {
     "targets": 2,
     "first_target": 3,
     "target_pool": 1,
+    "target_step": 3,
     "layers": 1,
     "heads": 1,
     "inner_size": 4,

@@ -62,14 +62,18 @@ def user_ratio(
     )
 
 
-def draw_targets(sequences: Sequences, count: int, first: int, rng: np.random.Generator | Sequence[int] | int) -> Cases:
+def draw_targets(
+    sequences: Sequences, count: int, first: int, rng: np.random.Generator | Sequence[int] | int, *, step: int = 1
+) -> Cases:
     """Up to ``count`` events of each sequence, drawn without repetition from position ``first`` (from 1) on, as cases.
 
-    Sequences and, within each, positions stay in order; a sequence shorter than ``first`` gives none.
+    With ``step``, from positions first, first + step, … alone. Sequences and, within each, positions stay in order; a
+    sequence shorter than ``first`` gives none.
     """
     rng = np.random.default_rng(rng)
     starts, of = sequences.offsets[:-1], sequences.row_ids
-    eligible = np.flatnonzero(np.arange(len(of)) - starts[of] >= first - 1)
+    behind = np.arange(len(of)) - starts[of] - (first - 1)
+    eligible = np.flatnonzero((behind >= 0) & (behind % step == 0))
     by_chance = eligible[np.lexsort((rng.random(len(eligible)), of[eligible]))]
     row = of[by_chance]
     begins = np.r_[True, row[1:] != row[:-1]] if len(row) else np.zeros(0, bool)

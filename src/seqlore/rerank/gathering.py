@@ -69,7 +69,8 @@ class KnowledgeSettings(Config):
     every: int | None = Field(
         default=None,
         ge=1,
-        description=f"Texts of training users every so many events; None = at each target of the pool, else {STEP}.",
+        description="Texts of training users every so many events; None = at each target of the pool, else as the "
+        f"backbone's target_step, else {STEP}.",
     )
     hidden: float = Field(
         default=0.05,

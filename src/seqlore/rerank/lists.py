@@ -77,7 +77,8 @@ class ListData:
     """The lists of a fit: of each epoch for training, and once for all for validation. A function of split and seed.
 
     An epoch has ``targets`` seeded targets a training user, each with fresh candidates. With ``pool``, epochs go round
-    that many draws of targets, so that texts which end at a target are needed for so many targets a user only.
+    that many draws of targets, so that texts which end at a target are needed for so many targets a user only; with
+    ``step``, targets lie at positions first, first + step, … alone, to the same end.
     """
 
     #: Streams of chance: targets, candidates, order of the batches.
@@ -91,12 +92,13 @@ class ListData:
         targets: int = 1,
         first: int | None = None,
         pool: int | None = None,
+        step: int | None = None,
         valid_cases: int | None = None,
         seed: int = 0,
     ) -> None:
         """Args: first: earliest position of a target, from 1; None: the split's own rule, else 2."""
         self.split, self.source, self.seed = split, source, seed
-        self.targets, self.pool = targets, pool
+        self.targets, self.pool, self.step = targets, pool, step
         self.first = first or int(split.how.get("first", 2))
         self.valid: SampledCases | None = None
         if split.valid is not None and len(split.valid):
@@ -116,7 +118,8 @@ class ListData:
     def cases(self, epoch: int) -> Cases:
         """What an epoch (from 1) asks: training histories, cut before their targets."""
         draw = epoch if self.pool is None else (epoch - 1) % self.pool + 1
-        return draw_targets(self.split.train, self.targets, self.first, (self.seed, self._streams[0], draw))
+        seed = (self.seed, self._streams[0], draw)
+        return draw_targets(self.split.train, self.targets, self.first, seed, step=self.step or 1)
 
     def training(self, epoch: int) -> SampledCases:
         """The lists of an epoch. A list may lack its target, and is not learned from then."""

@@ -2,6 +2,7 @@
 
 Each held-out case has a point of its own. So has each training sample where targets come from a pool; else, or with
 ``every``, points lie so many events apart, and a sample is given the latest text that was written before its target.
+Where targets lie as far apart (``step``), that is one of the very history before it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def text_points(lists: ListData, every: int | None, *, pretraining: bool = False
         phases = (lists.pretraining(), lists) if pretraining else (lists,)
         parts = [phase.cases(epoch).histories for phase in phases for epoch in range(1, lists.pool + 1)]
     else:
-        parts = [prefixes(split.train, lists.first - 1, every or STEP)]
+        parts = [prefixes(split.train, lists.first - 1, every or lists.step or STEP)]
     held_out = (lists.valid, split.test)
     parts += [_plain(cases.histories) for cases in held_out if cases is not None]
     whole = Sequences.concat([_plain(part) for part in parts])

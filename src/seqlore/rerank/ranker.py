@@ -60,6 +60,11 @@ class RankerConfig(RankedConfig):
         ge=1,
         description="Epochs go round so many draws of targets, a phase; None = new targets each epoch.",
     )
+    target_step: int | None = Field(
+        default=None,
+        ge=1,
+        description="Targets at every so many events only, where texts about users are written then; None = anywhere.",
+    )
     valid_cases: int | None = Field(
         default=None, ge=1, description="At most so many validation cases an epoch; None = all."
     )
@@ -162,6 +167,7 @@ class NetReranker(Reranker):
             targets=c.targets,
             first=c.first_target,
             pool=c.target_pool,
+            step=c.target_step,
             valid_cases=c.valid_cases,
             seed=c.seed,
         )

@@ -18,6 +18,7 @@ from seqlore.errors import ConfigError, DataError
 from seqlore.models import Markov
 from seqlore.rerank.candidates import Retrieved, Uniform
 from seqlore.rerank.lists import ListData, list_batch, listwise_softmax
+from seqlore.rerank.points import text_points
 from toys import make_dataset
 
 
@@ -81,6 +82,24 @@ def test_the_phase_before_has_draws_of_its_own(split: Split):
     assert len({tuple(each.candidates[:, 0].tolist()) for each in of if each.candidates is not None}) == 4
     assert before.valid is lists.valid
     assert lists.pretraining().cases(2).targets.tolist() == before.cases(4).targets.tolist()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_targets_lie_where_texts_are_written(split: Split, step: int):
+    lists = ListData(split, Uniform(9).fitted(split), step=step)
+    written = text_points(lists, None)
+    points = set(zip(written.users.tolist(), written.lengths.tolist(), strict=True))
+    asked = [phase.cases(epoch).histories for phase in (lists, lists.pretraining()) for epoch in range(1, 20)]
+    known = {(int(u), int(n)) for h in asked for u, n in zip(h.users, h.lengths, strict=True)}
+    assert known <= points, "a text of this very history"
+    assert {n % step for _, n in known} == {2 % step}
+    assert max(n for _, n in known) > 2 + step or step == 1
+    beginnings = {
+        (int(u), n)
+        for u, whole in zip(split.train.users, split.train.lengths, strict=True)
+        for n in range(2, whole, step)
+    }
+    assert known == beginnings, "and each comes up"
 
 
 def test_settings_of_the_lists(split: Split):

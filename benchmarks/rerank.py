@@ -52,7 +52,7 @@ def passes(users: int, proxies: int, runs: int) -> dict[str, object]:
     z, there = torch.randn(users, 1 + HISTORY, TEXT), torch.ones(users, 1 + HISTORY, dtype=torch.bool)
 
     def run(form: Form) -> tuple[float, float]:
-        return milliseconds(lambda: model.retrieve(items, listed, model.memory(z, there), form), runs)
+        return milliseconds(lambda: model.retrieve(model.enter(items), listed, model.memory(z, there), form), runs)
 
     joint, single = run("joint"), run("single")
     return {

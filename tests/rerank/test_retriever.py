@@ -41,7 +41,7 @@ def asked() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def outputs(model: Retriever, asked: tuple[Tensor, ...], form: Form) -> Tensor:
     """[B, C, 2w]"""
     items, listed, z, there = asked
-    proxies, own = model.retrieve(items, listed, model.memory(z, there), form)
+    proxies, own = model.retrieve(model.enter(items), listed, model.memory(z, there), form)
     assert proxies is not None
     return torch.cat([proxies.expand_as(own), own], -1)
 
@@ -123,10 +123,12 @@ def test_one_item_is_alike_in_one_pass_and_alone(asked: tuple[Tensor, ...]):
 def test_a_batched_pass_an_item_is_that_item_alone(asked: tuple[Tensor, ...]):
     model, (items, listed, z, there) = retriever(), asked
     for model_of in (model, retriever(proxies=0)):
-        whole = model_of.retrieve(items, listed, model_of.memory(z, there), "single")[1]
+        whole = model_of.retrieve(model_of.enter(items), listed, model_of.memory(z, there), "single")[1]
         for c in range(4):
             cut = slice(c, c + 1)
-            alone = model_of.retrieve(items[:, cut], listed[:, cut], model_of.memory(z, there), "single")[1]
+            alone = model_of.retrieve(
+                model_of.enter(items[:, cut]), listed[:, cut], model_of.memory(z, there), "single"
+            )[1]
             assert torch.allclose(whole[:, cut], alone, atol=1e-5)
 
 
@@ -136,7 +138,7 @@ def test_in_the_joint_form_items_hear_of_one_another_from_the_second_block_on(as
     moved[:, 1] += 3
     for layers, hears in ((1, False), (2, True)):
         model, memory = retriever(layers), retriever(layers).memory(z, there)
-        before, after = (model.retrieve(h, listed, memory, "joint")[1][0, 0] for h in (items, moved))
+        before, after = (model.retrieve(model.enter(h), listed, memory, "joint")[1][0, 0] for h in (items, moved))
         assert (not torch.allclose(before, after, atol=1e-5)) == hears
 
 
@@ -162,9 +164,9 @@ def test_a_user_of_whom_nothing_is_known_is_served(asked: tuple[Tensor, ...]):
 
 def test_items_alone_are_sequences_of_their_own(asked: tuple[Tensor, ...]):
     model, items = retriever(), asked[0]
-    whole = model.alone(items)
+    whole = model.alone(model.enter(items))
     assert whole.shape == (2, 4, 16)
-    assert torch.allclose(whole[:, 2:3], model.alone(items[:, 2:3]), atol=1e-5)
+    assert torch.allclose(whole[:, 2:3], model.alone(model.enter(items[:, 2:3])), atol=1e-5)
 
 
 def test_proxies_filter_what_is_known(asked: tuple[Tensor, ...]):

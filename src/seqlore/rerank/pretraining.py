@@ -72,6 +72,7 @@ class Pretraining(nn.Module):
         super().__init__()
         self.config = ur4rec.config
         self.knowledge, self.retriever, self.match = ur4rec.knowledge, ur4rec.retriever, ur4rec.match
+        self.texts = ur4rec.item_texts
         h = items.detach().clone()
         if self.config.pretraining.items == "learned":
             self.items = nn.Parameter(h)
@@ -82,7 +83,7 @@ class Pretraining(nn.Module):
         c, phase = self.config, self.config.pretraining
         phase.check_lists(batch.candidates.shape[1])
         asked = with_negatives(batch, phase.negatives)  # [B, 1 + M]
-        h, listed = self.items[asked], asked > 0
+        h, listed = self.retriever.enter(self.items[asked], self.texts(asked)), asked > 0
         memory = self.retriever.memory(*self.knowledge(batch, c.history))
         loss = h.new_zeros(())
         if c.contrasts:

@@ -108,13 +108,26 @@ class Retriever(nn.Module):
     """Proxies and items over Z."""
 
     def __init__(
-        self, body: Body, *, layers: int, proxies: int, item_width: int, text_width: int, dropout: float
+        self,
+        body: Body,
+        *,
+        layers: int,
+        proxies: int,
+        item_width: int,
+        text_width: int,
+        dropout: float,
+        item_texts: bool = False,
     ) -> None:
-        """Args: proxies: K; 0 = items read Z by themselves. item_width: of h_i. text_width: of Z."""
+        """Args: proxies: K; 0 = items read Z by themselves. item_width: of h_i. text_width: of Z, and of items' texts.
+        item_texts: whether items enter through those, too.
+        """
         super().__init__()
         w = body.width
         self.width, self.count = w, proxies
         self.project, self.norm = nn.Linear(item_width, w), nn.LayerNorm(w, EPSILON)
+        self.describe = nn.Linear(text_width, w, bias=False) if item_texts else None
+        if self.describe is not None:
+            nn.init.xavier_uniform_(self.describe.weight)
         self.proxies = nn.Parameter(torch.empty(proxies, w))
         self.nothing, self.text_norm = nn.Parameter(torch.zeros(text_width)), nn.LayerNorm(text_width)
         self.blocks = nn.ModuleList(RetrieverBlock(body, text_width, dropout) for _ in range(layers))
@@ -153,19 +166,24 @@ class Retriever(nn.Module):
         start = self.proxies.expand(len(memory.there), 1, -1, -1)
         return self._run(start, masks.together(self.count), memory)[:, 0]
 
-    def alone(self, items: Tensor) -> Tensor:
-        """e_i, equation 7: each item [B, C, d] as a sequence of its own without cross-attention → [B, C, w]."""
-        return self._run(self.project(items)[:, :, None], masks.together(0, 1), None)[:, :, 0]
+    def enter(self, items: Tensor, texts: Tensor | None = None) -> Tensor:
+        """Items as the blocks read them: h_i [B, C, d] → [B, C, w]; texts: [B, C, d_text], where items enter so too."""
+        h = self.project(items)
+        return h if self.describe is None else h + self.describe(texts)
 
-    def retrieve(self, items: Tensor, listed: Tensor, memory: Memory, form: Form) -> tuple[Tensor | None, Tensor]:
+    def alone(self, h: Tensor) -> Tensor:
+        """e_i, equation 7: each item [B, C, w] as a sequence of its own without cross-attention → [B, C, w]."""
+        return self._run(h[:, :, None], masks.together(0, 1), None)[:, :, 0]
+
+    def retrieve(self, h: Tensor, listed: Tensor, memory: Memory, form: Form) -> tuple[Tensor | None, Tensor]:
         """Proxies and items over Z, equation 9.
 
-        Args: items: h_i [B, C, d]. listed: bool [B, C], an item stands here.
+        Args: h: what ``enter`` gave, [B, C, w]. listed: bool [B, C], an item stands here.
 
         Returns: mean of the proxies' outputs, [B, 1, w], or [B, C, w] in the single form (None where K = 0); outputs at
             the items' own positions, [B, C, w].
         """
-        k, h = self.count, self.project(items)
+        k = self.count
         if form == "single" or k == 0:
             own = self.proxies.expand(*h.shape[:2], -1, -1)
             out = self._run(torch.cat([own, h[:, :, None]], 2), masks.together(k, 1), memory)  # [B, C, K + 1, w]

@@ -9,6 +9,7 @@ language model and encoder stay as they are.
 Deviations: the augmented vector goes through a learned map to ``width`` before it is concatenated. In the single form
 it holds the output at the item's own position beside the proxies' mean, as in the joint one; equation 9 takes the
 proxies' alone. Those of the retriever and of its pre-training are in their files.
+Beyond the paper: ``item_texts``.
 
 Ablations of Table 3: ``proxies = 0`` (drops the contrastive loss too), ``fresh_proxies``, ``pretrain``, ``contrast``,
 ``matching``, and ``knowledge.texts = "raw"`` for "w/o LLM"; "w/o Retr" is the augmentation LLMAug.
@@ -55,6 +56,10 @@ class UR4RecConfig(Config):
         description="Latest events whose knowledge is in Z, at most the backbone's history_length; None = 10 listwise, "
         "150 for sequence backbones, or as many as the backbone reads.",
     )
+    item_texts: bool = Field(
+        default=False,
+        description="Items enter the retriever with the vector of their knowledge, too; published: with h_i alone.",
+    )
     width: int = Field(default=64, ge=1, description="Width a of the vectors that are concatenated.")
     dropout: float = Field(
         default=0.1, ge=0, lt=1, description="Dropout on the retriever's input and after each sublayer."
@@ -77,6 +82,8 @@ class UR4RecConfig(Config):
     def _learns_something(self) -> Self:
         if self.body == RANDOM and self.size % self.heads:
             raise ValueError(f"size = {self.size} cannot have heads = {self.heads}: heads must divide it")
+        if self.item_texts and self.z == "ids":
+            raise ValueError('z = "ids" has no texts for item_texts: drop one')
         if self.pretrain and not self.contrasts and not self.matching:
             raise ValueError("phase 1 has no loss left (without proxies none contrasts): set pretrain = false")
         return self
@@ -172,7 +179,13 @@ class UR4Rec(Augmentation):
             self.knowledge = HistoryIds(size, self.ID_WIDTH)
         text_width = self.ID_WIDTH if c.z == "ids" else self.knowledge.width
         self.retriever = Retriever(
-            body, layers=c.layers, proxies=c.proxies, item_width=item_width, text_width=text_width, dropout=c.dropout
+            body,
+            layers=c.layers,
+            proxies=c.proxies,
+            item_width=item_width,
+            text_width=text_width,
+            dropout=c.dropout,
+            item_texts=c.item_texts,
         )
         self.match = nn.Linear(body.width, 1)
         self.match.requires_grad_(False)  # learned in phase 1, where it is used
@@ -182,6 +195,10 @@ class UR4Rec(Augmentation):
     def _slow_down(self, share: float) -> None:
         for parameter in self.retriever.parameters():
             parameter.rate_scale = share  # type: ignore[attr-defined]  # read by seqlore.training
+
+    def item_texts(self, items: Tensor) -> Tensor | None:
+        """What items enter the retriever with beside h_i: [..., d_text]."""
+        return self.knowledge.about_items(items)[0] if self.config.item_texts else None
 
     def memory(self, batch: ListBatch) -> Memory:
         """Z of a batch, ready to be read."""
@@ -229,7 +246,8 @@ class UR4Rec(Augmentation):
         asked, c = batch.candidates, batch.candidates.shape[1]
         if history:  # one pass for candidates and history
             asked = torch.cat([asked, batch.items], 1)
-        proxies, own = self.retriever.retrieve(items(asked), asked > 0, self.memory(batch), self.config.form)
+        h = self.retriever.enter(items(asked), self.item_texts(asked))
+        proxies, own = self.retriever.retrieve(h, asked > 0, self.memory(batch), self.config.form)
         extra = self.adapter(own if proxies is None else torch.cat([proxies.expand_as(own), own], -1))
         return Augmented(extra[:, :c], extra[:, c:] if history else None)
 

@@ -34,7 +34,7 @@ def main() -> None:
     net = model.net = model.build(split.counts())
     net.train()
     plan = PrefixPlan.all(split.train.lengths, model.config.max_length)
-    prefixes = int(a.batch * plan.count.mean())
+    prefixes = int(a.batch * plan.prefixes.mean())
     parts = plan.batches(prefixes, len(net.after), np.random.default_rng(0))[: a.batches]
     batches = {
         "one row": [net.rows(split.train, part) for part in parts],

@@ -128,11 +128,11 @@ def test_a_batch_has_about_so_many_prefixes_whatever_the_lengths():
     lengths = np.r_[np.full(30, 3), np.full(4, 200)]
     plan = PrefixPlan.all(lengths, 10)
     parts = plan.batches(32, 2, np.random.default_rng(0))
-    counts = [int(part.count.sum()) for part in parts]
+    counts = [int(part.prefixes.sum()) for part in parts]
     assert sum(counts) == lengths.sum()
     assert max(counts) < 32 + 11
     assert sorted(counts)[1] > 32 - 11, "only the last one is short"
-    widths = [part.count.max() - part.count.min() for part in parts]
+    widths = [part.prefixes.max() - part.prefixes.min() for part in parts]
     assert np.median(widths) == 0, "rows of like length are together"
     again = plan.batches(32, 2, np.random.default_rng(1))
     assert [p.sequence.tolist() for p in again] != [p.sequence.tolist() for p in parts]

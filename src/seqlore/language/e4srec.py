@@ -54,6 +54,11 @@ class E4SRecConfig(FrozenConfig):
     backbone: BackboneConfig = Field(description="The language model; tune = lora unless set.")
     donor: DonorConfig = Field(default=DonorConfig(), description="Where the item vectors come from.")
     batch_size: int = Field(default=128, ge=1, description="About so many prefixes in a batch.")
+    predict_start: Literal["random", "donor"] = Field(
+        default="random",
+        description="Where the items' vectors of the prediction start: drawn, as published, or at the donor's, turned "
+        "into the body's width, so that what is rare begins beside what it goes with.",
+    )
     prefixes: Literal["all", "one"] = Field(
         default="all",
         description="In each epoch every prefix of a sequence is an example, or one that is drawn; of sequences longer "
@@ -91,6 +96,10 @@ class E4SRecNet(FrozenNet):
             self.project.bias.copy_(mean)
         self.project.bias.decay_scale = 0.0  # type: ignore[attr-defined]  # the mean of the words; see seqlore.training
         self.predict = nn.Linear(body.width, len(counts), bias=False)
+        if config.predict_start == "donor":
+            lift = nn.init.orthogonal_(torch.empty(vectors.shape[1], body.width))
+            with torch.no_grad():
+                self.predict.weight.copy_(vectors @ lift * (self.predict.weight.std() / (vectors @ lift).std()))
         self.before, self.after = body.begin + body.encode(config.instruction), body.encode(config.response)
         words = len(self.before) + len(self.after)
         body.check_length(words + config.max_length, "max_length, with instruction and response,")
@@ -110,8 +119,8 @@ class E4SRecNet(FrozenNet):
     def rows(self, sequences: Sequences, plan: PrefixPlan) -> PrefixRows:
         """The rows of a plan. Args: sequences: of which it was made."""
 
-        def row(sequence: int, start: int, cut: int, count: int) -> tuple[NDArray[np.int64], ...]:
-            items, cuts = sequences[sequence], np.arange(cut, cut + count)
+        def row(sequence: int, start: int, cut: int, prefixes: int) -> tuple[NDArray[np.int64], ...]:
+            items, cuts = sequences[sequence], np.arange(cut, cut + prefixes)
             read = self.tokens.of_items(items[start : cuts[-1]])
             return prefix_row(self.before, read, cuts - start, items[cuts], self.after)
 

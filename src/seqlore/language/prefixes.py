@@ -27,15 +27,16 @@ SHARED, PAD = -1, -2
 
 
 class PrefixPlan(NamedTuple):
-    """Which prefixes each of n rows has, int64 [n] each: those of ``count`` cuts in a row, the first at ``cut``."""
+    """Which prefixes of which sequence each of n rows holds, int64 [n] each."""
 
     #: Number of the sequence.
     sequence: NDArray[np.int64]
     #: Its first item that is read.
     start: NDArray[np.int64]
-    #: Items before the first prefix's target, counted from the sequence's own beginning.
+    #: Items of the sequence before the target of the row's first prefix.
     cut: NDArray[np.int64]
-    count: NDArray[np.int64]
+    #: How many there are, each an item longer than the one before.
+    prefixes: NDArray[np.int64]
 
     @classmethod
     def all(cls, lengths: NDArray[np.integer], longest: int) -> PrefixPlan:
@@ -54,23 +55,24 @@ class PrefixPlan(NamedTuple):
         return cls(np.asarray(sequences, np.int64), np.maximum(found - longest, 0), found, np.ones_like(found))
 
     def take(self, index: NDArray[np.integer]) -> PrefixPlan:
+        """The rows at ``index``."""
         return PrefixPlan(*(field[index] for field in self))
 
     def apart(self) -> PrefixPlan:
         """The same prefixes, each in a row of its own."""
-        each = self.take(np.repeat(np.arange(len(self.count)), self.count))
-        within = np.arange(len(each.cut)) - np.repeat(np.cumsum(self.count) - self.count, self.count)
-        return each._replace(cut=each.cut + within, count=np.ones_like(each.count))
+        each = self.take(np.repeat(np.arange(len(self.prefixes)), self.prefixes))
+        within = np.arange(len(each.cut)) - np.repeat(np.cumsum(self.prefixes) - self.prefixes, self.prefixes)
+        return each._replace(cut=each.cut + within, prefixes=np.ones_like(each.prefixes))
 
     def batches(self, examples: int, response: int, rng: np.random.Generator) -> list[PrefixPlan]:
         """Rows of like length together, so many that they have about ``examples`` prefixes, in a random order.
 
         Args: response: its words.
         """
-        order = np.lexsort((rng.random(len(self.cut)), self.cut - self.start + self.count * (response + 1)))
-        counts = self.count[order]
-        number = (np.cumsum(counts) - counts) // examples
-        parts = np.split(order, np.flatnonzero(np.diff(number)) + 1) if len(order) else []
+        order = np.lexsort((rng.random(len(self.cut)), self.cut - self.start + self.prefixes * (response + 1)))
+        counts = self.prefixes[order]
+        batch = (np.cumsum(counts) - counts) // examples
+        parts = np.split(order, np.flatnonzero(np.diff(batch)) + 1) if len(order) else []
         rng.shuffle(parts)  # type: ignore[arg-type]
         return [self.take(part) for part in parts]
 

@@ -67,6 +67,20 @@ def test_the_donor_stays_and_adapter_projection_and_prediction_learn(fitted: E4S
     assert "project.bias" in exempt, "the mean of the words"
 
 
+def test_the_prediction_may_start_at_the_donors_vectors(fitted: E4SRec, settings: dict, split: Split):
+    model = E4SRec(**settings, predict_start="donor")
+    model._learns_from(split)
+    model._vectors = fitted.net.vectors
+    torch.manual_seed(0)
+    net = model.build(split.counts())
+    start, donor = net.predict.weight[1:].detach(), model._vectors[1:]
+    torch.testing.assert_close(F.normalize(start) @ F.normalize(start).T, F.normalize(donor) @ F.normalize(donor).T)
+    drawn = E4SRec(**settings)
+    drawn._learns_from(split)
+    drawn._vectors = model._vectors
+    assert start.std().item() == pytest.approx(drawn.build(split.counts()).predict.weight.std().item(), rel=0.2)
+
+
 def test_every_prefix_is_an_example_between_the_prompts(fitted: E4SRec, split: Split):
     body, words = fitted.net.body, fitted.net.tokens.words
     front, seen = [0, *body.encode("so:")], []

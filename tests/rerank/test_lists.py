@@ -102,6 +102,13 @@ def test_targets_lie_where_texts_are_written(split: Split, step: int):
     assert known == beginnings, "and each comes up"
 
 
+def test_texts_that_miss_targets_are_refused(split: Split):
+    lists = ListData(split, Uniform(9).fitted(split), step=4)
+    assert len(text_points(lists, 2)) > len(text_points(lists, 4))
+    with pytest.raises(ConfigError, match=r"knowledge\.every = 3 .* target_step = 4: make it a divisor"):
+        text_points(lists, 3)
+
+
 def test_settings_of_the_lists(split: Split):
     source = Uniform(5).fitted(split)
     assert len(ListData(split, source, targets=3).cases(1)) == 3 * len(split.train)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlore.data import Sequences, Split
-from seqlore.errors import DataError
+from seqlore.errors import ConfigError, DataError
 from seqlore.rerank.lists import ListData
 from seqlore.rerank.texts import LIMIT
 
@@ -25,8 +25,14 @@ def text_points(lists: ListData, every: int | None, *, pretraining: bool = False
     """The histories from which preference texts are written, each once: what came before targets, and not more.
 
     Raises: DataError: a user has several sequences, so user and length do not say which events a text may know.
+        ConfigError: targets lie at steps, and ``every`` writes no text at some of them.
     """
     split = lists.split
+    if every is not None and lists.step is not None and lists.step % every:
+        raise ConfigError(
+            f"knowledge.every = {every} writes no text at some of the targets of target_step = {lists.step}: make it a "
+            "divisor of target_step, or leave it out"
+        )
     if every is None and lists.pool is not None:
         phases = (lists.pretraining(), lists) if pretraining else (lists,)
         parts = [phase.cases(epoch).histories for phase in phases for epoch in range(1, lists.pool + 1)]

@@ -87,6 +87,28 @@ def test_a_sequence_is_a_user_token_then_item_tokens(fitted: ReLRec, settings: d
     assert mask.astype(int).tolist() == read
 
 
+def test_user_dropout_begins_sequences_with_the_stranger_and_leaves_labels(split: Split, settings: dict):
+    def batches(shard: tuple[int, int] = (0, 1), **more) -> list:
+        model = ReLRec(**settings, **more)
+        model._learns_from(split)
+        model.net = model.build(split.counts())
+        return [batch for epoch in range(1, 41) for batch in model.batches(split)(epoch, shard)]
+
+    def begun(drawn: list) -> torch.Tensor:
+        return torch.cat([sequences[:, 1] for sequences, *_ in drawn])
+
+    stranger = 259 + 7
+    assert (begun(batches()) > stranger).all()
+    drawn = batches(user_dropout=0.3)
+    strange = begun(drawn) == stranger
+    assert (begun(drawn) >= stranger).all()
+    assert float(strange.float().mean()) == pytest.approx(0.3, abs=0.1)  # of 400 sequences: four standard errors
+    assert not any((labels == stranger).any() for _, _, labels, _ in drawn)
+    second = batches((1, 2), user_dropout=0.3)  # draws for the batches of the other process, too
+    assert [b[0].tolist() for b in second] == [b[0].tolist() for b in drawn[1::3]]
+    assert (begun(batches(user_dropout=0.3, users="none")) < stranger).all()
+
+
 def rows_of(body: Backbone, text: str, names: str = "keep", kind: str = "item", limit: int | None = None):
     labels = LabelSet.from_frame(pl.DataFrame({"kind": [kind], "id": ["x"], "text": [text]}))
     catalog = Catalog(pl.DataFrame({"item_id": ["x", "y"], "title": ["Rose Soap", "Old Comb"]}))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -208,6 +209,9 @@ class ReLRec(FrozenRecommender):
                         drawn = rng.choice(drawn, max(1, round(c.label_share * len(part))), replace=False)
                     said, share = each.batch(drawn, rng)
                     blocks += [(t, weights[kind] * w) for t, w in zip(said, share, strict=True)]
+                if c.user_dropout and c.users != "none":
+                    strange = rng.random(len(part)) < c.user_dropout
+                    part = replace(part, users=np.where(strange, np.int32(0), part.users))
                 if number % world != rank:
                     continue
                 sequences, read = self._sequences(part, tokens)

@@ -44,6 +44,14 @@ class ReLRecConfig(FrozenConfig):
         description="User token before the items; permuted = trained and validated so, but asked with another's (a "
         "control).",
     )
+    user_dropout: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        exclude_if=lambda share: share is None,
+        description="Share of training sequences with a user token, drawn anew, that begin with the stranger's instead "
+        "(not in the paper); None = none.",
+    )
     first_item: bool = Field(
         default=True, description="The first item of a sequence is predicted too, from the user token."
     )

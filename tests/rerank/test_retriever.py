@@ -186,3 +186,26 @@ def test_the_projection_starts_as_a_whitening(width: int):
     spread = torch.linalg.svdvals(projected - projected.mean(0)) / 200**0.5
     assert projected.mean(0).abs().max() < 1e-3
     assert spread[: min(width, 6)].tolist() == pytest.approx([1] * min(width, 6), abs=0.02), "all directions are alike"
+
+
+def test_texts_are_dropped_in_training_alone():
+    torch.manual_seed(0)
+    made = Retriever(
+        BODY, layers=1, proxies=2, item_width=6, text_width=64, dropout=0.0, text_dropout=0.5, item_texts=True
+    )
+    with torch.no_grad():
+        made.describe.weight.copy_(torch.eye(16, 64))  # type: ignore[union-attr]  # lets a vector's beginning through
+        made.project.weight.zero_()
+        made.project.bias.zero_()
+        made.blocks[0].cross_key_value.weight.copy_(torch.eye(32, 64))  # type: ignore[union-attr]
+    texts, there = torch.randn(40, 3, 64), torch.ones(40, 3, dtype=torch.bool)
+
+    def read() -> tuple[Tensor, Tensor]:
+        entered = made.enter(torch.zeros(40, 3, 6), texts)
+        return entered, made.memory(texts, there).blocks[0][0]
+
+    entered, keys = read()
+    assert (entered == 0).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert (keys[:, :, :3] == 0).float().mean() == pytest.approx(0.5, abs=0.05)  # the fourth says that there is none
+    made.eval()
+    assert torch.equal(read()[0], texts[..., :16])

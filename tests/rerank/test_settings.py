@@ -35,6 +35,7 @@ UR4REC = {
     "history": 1,
     "width": 6,
     "dropout": 0.5,
+    "text_dropout": 0.5,
     "rate": 1.0,
     "pretrain": False,
     "contrast": False,

@@ -30,7 +30,7 @@ from seqlore.rerank.ranker import NetReranker
 from seqlore.version import __version__
 
 #: Settings younger than folders that are to be found again; where they are None, nothing is different.
-LATER = ("schedule_epochs", "continued", "target_step")
+LATER = ("schedule_epochs", "continued", "target_step", "text_dropout")
 
 
 @dataclass(frozen=True, kw_only=True)

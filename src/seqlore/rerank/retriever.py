@@ -116,10 +116,11 @@ class Retriever(nn.Module):
         item_width: int,
         text_width: int,
         dropout: float,
+        text_dropout: float = 0.0,
         item_texts: bool = False,
     ) -> None:
         """Args: proxies: K; 0 = items read Z by themselves. item_width: of h_i. text_width: of Z, and of items' texts.
-        item_texts: whether items enter through those, too.
+        text_dropout: on their vectors. item_texts: whether items enter through those, too.
         """
         super().__init__()
         w = body.width
@@ -131,7 +132,7 @@ class Retriever(nn.Module):
         self.proxies = nn.Parameter(torch.empty(proxies, w))
         self.nothing, self.text_norm = nn.Parameter(torch.zeros(text_width)), nn.LayerNorm(text_width)
         self.blocks = nn.ModuleList(RetrieverBlock(body, text_width, dropout) for _ in range(layers))
-        self.dropout = Dropout(dropout)
+        self.dropout, self.text_dropout = Dropout(dropout), Dropout(text_dropout)
         self.new_proxies()
         for block, start in zip(self.blocks, body.blocks, strict=False):  # a random body has none
             block.start_from(start)  # type: ignore[operator]
@@ -157,7 +158,7 @@ class Retriever(nn.Module):
 
     def memory(self, z: Tensor, there: Tensor) -> Memory:
         """What the blocks read of Z [B, L, d_text]; there: bool [B, L]. A user of whom nothing is known has one."""
-        z = self.text_norm(torch.cat([z, self.nothing.expand(len(z), 1, -1)], 1))
+        z = self.text_dropout(self.text_norm(torch.cat([z, self.nothing.expand(len(z), 1, -1)], 1)))
         there = torch.cat([there, ~there.any(1, keepdim=True)], 1)
         return Memory([block.remember(z) for block in self.blocks], there[:, None, None, :])  # type: ignore[operator]
 
@@ -169,7 +170,7 @@ class Retriever(nn.Module):
     def enter(self, items: Tensor, texts: Tensor | None = None) -> Tensor:
         """Items as the blocks read them: h_i [B, C, d] → [B, C, w]; texts: [B, C, d_text], where items enter so too."""
         h = self.project(items)
-        return h if self.describe is None else h + self.describe(texts)
+        return h if self.describe is None else h + self.describe(self.text_dropout(texts))
 
     def alone(self, h: Tensor) -> Tensor:
         """e_i, equation 7: each item [B, C, w] as a sequence of its own without cross-attention → [B, C, w]."""

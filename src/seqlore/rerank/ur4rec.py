@@ -64,6 +64,12 @@ class UR4RecConfig(Config):
     dropout: float = Field(
         default=0.1, ge=0, lt=1, description="Dropout on the retriever's input and after each sublayer."
     )
+    text_dropout: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Dropout on the vectors of texts, for few users (KAR has one; not in the paper); None = none.",
+    )
     rate: float = Field(default=0.1, gt=0, description="Learning rate of the retriever in joint training, as a share.")
     pretrain: bool = Field(default=True, description="Phase 1; False = w/o pretrain.")
     contrast: bool = Field(default=True, description="The contrastive loss; False = w/o CL.")
@@ -185,6 +191,7 @@ class UR4Rec(Augmentation):
             item_width=item_width,
             text_width=text_width,
             dropout=c.dropout,
+            text_dropout=c.text_dropout or 0.0,
             item_texts=c.item_texts,
         )
         self.match = nn.Linear(body.width, 1)

@@ -8,6 +8,7 @@ projected vectors (equation 1). Labels of users and items are reconstructed over
 random prompt with the id token, then a random wording of the label, with the loss on the label alone (equations 2, 3).
 Each loss is a mean within a row, then over the rows; L = α·L_seq + β·L_item + γ·L_user (equation 4).
 
+Beyond the paper: ``user_dropout``, ``label_share``, ``label_epochs``, ``negatives``.
 Settled here, since the paper leaves it open: see the settings, :class:`ProjectionConfig` and docs/papers/na2024.md.
 """
 

@@ -188,6 +188,32 @@ def test_the_projection_starts_as_a_whitening(width: int):
     assert spread[: min(width, 6)].tolist() == pytest.approx([1] * min(width, 6), abs=0.02), "all directions are alike"
 
 
+def test_z_is_a_set_unless_it_says_how_old_its_events_are():
+    torch.manual_seed(0)
+    h, z, there = torch.randn(2, 4, 6), torch.randn(2, 3, 5), torch.ones(2, 3, dtype=torch.bool)
+    ages = torch.tensor([[0, 2, 1]]).expand(2, 3)
+    swapped = z[:, [0, 2, 1]]
+    for oldest in (0, 2):
+        made = Retriever(BODY, layers=2, proxies=2, item_width=6, text_width=5, dropout=0.0, oldest=oldest)
+        with torch.no_grad():
+            for block in made.blocks:
+                block.cross_output.weight.normal_()  # type: ignore[union-attr]
+
+        def own(z: Tensor, made: Retriever = made) -> Tensor:
+            return made.retrieve(
+                made.enter(h), torch.ones(2, 4, dtype=torch.bool), made.memory(z, there, ages), "joint"
+            )[1]
+
+        assert torch.allclose(own(z), own(swapped), atol=1e-5), "a set, and so is what nothing has been learned of yet"
+        if oldest:
+            own(z).square().sum().backward()
+            assert made.ages is not None
+            assert (made.ages.grad.abs().sum(1) > 0).all()  # type: ignore[union-attr]
+            with torch.no_grad():
+                made.ages.normal_()
+            assert (own(z) - own(swapped)).abs().max() > 0.1
+
+
 def test_texts_are_dropped_in_training_alone():
     torch.manual_seed(0)
     made = Retriever(

@@ -27,6 +27,7 @@ PHASE = {"epochs": 1, "negatives": 2, "warmup_steps": 0, "batch_size": 16, "lear
 #: A value other than SMALL's, PHASE's or the default, for each setting; and what it matters beside.
 UR4REC = {
     "item_texts": True,
+    "order": True,
     "proxies": 2,
     "layers": 1,
     "size": 16,

@@ -197,7 +197,7 @@ def test_z_of_ids_reads_the_history_and_no_text(world: tuple[Split, Knowledge]):
     augmentation.gather(lists_of(split))
     augmentation.build(split.catalog.size, 6)
     batch = next(lists_of(split).batches(1, size=8, length=1))
-    z, there = augmentation.knowledge(batch, 5)
+    z, there, _ = augmentation.knowledge(batch, 5)
     assert torch.equal(z, augmentation.knowledge.table(batch.items))
     assert there.all()
     assert z.requires_grad
@@ -208,12 +208,14 @@ def test_permuted_z_is_that_of_one_other_user():
     items = torch.arange(5.0)[:, None]
     own = Knowledge(UserTexts(histories, np.array([[10.0], [20.0], [30.0]])), items)
     batch = list_batch(histories, np.zeros((3, 1), int), 5)
-    z, there = own(batch, 5)
+    z, there, ages = own(batch, 5)
     assert z[..., 0].tolist() == [[10, 1, 2], [20, 3, 0], [30, 3, 4]]
     assert there.tolist() == [[True, True, True], [True, True, False], [True, True, True]]
-    z, there = own.permuted(histories, 2)(batch, 5)
+    assert ages.tolist() == [[0, 2, 1], [0, 1, 0], [0, 2, 1]], "a text about a user has no age, the latest event is 1"
+    z, _, ages = own.permuted(histories, 2)(batch, 5)
     assert z[..., 0].tolist() == [[20, 3, 0], [10, 1, 2], [10, 1, 2]], "preference and history of one other user"
-    z, there = own.permuted(histories, None)(batch, 5)
+    assert ages.tolist() == [[0, 1, 0], [0, 2, 1], [0, 2, 1]]
+    z, *_ = own.permuted(histories, None)(batch, 5)
     assert z[..., 0].tolist() == [[20, 1, 2], [10, 3, 0], [10, 3, 4]], "the preference alone"
 
 

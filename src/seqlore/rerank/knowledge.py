@@ -7,7 +7,7 @@ the knowledge texts of the history's items. Candidates are not in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,18 @@ from torch import Tensor, nn
 from seqlore.data import Sequences
 from seqlore.rerank.lists import ListBatch
 from seqlore.rerank.texts import UserTexts
+
+
+class Z(NamedTuple):
+    """What a retriever reads of each sample: texts about the user, then the history's items, oldest first.
+
+    Shapes: vectors float32 [B, S + T, d]; there bool [B, S + T], which of them there are; ages int64 [B, S + T], 1 for
+    the latest event, 2 for the one before, 0 for texts about the user and where nothing is.
+    """
+
+    vectors: Tensor
+    there: Tensor
+    ages: Tensor
 
 
 class Knowledge(nn.Module):
@@ -41,8 +53,8 @@ class Knowledge(nn.Module):
         vectors = self.items[items]
         return vectors, vectors.any(-1)
 
-    def forward(self, batch: ListBatch, history: int) -> tuple[Tensor, Tensor]:
-        """Z of each sample: (vectors [B, S + T, d], which of them there are bool [B, S + T]); T ≤ ``history``.
+    def forward(self, batch: ListBatch, history: int) -> Z:
+        """Z of each sample; T ≤ ``history``.
 
         The preference text knows no more than what came before the sample's target (asserted by ``UserTexts``), and the
         items are those of the sample's history.
@@ -52,7 +64,10 @@ class Knowledge(nn.Module):
         if self.others is not None:
             read = self.others(batch.users, batch.known)[0][:, 0].long()
         vectors, there = self.about_items(read)
-        return torch.cat([preference, vectors], 1), torch.cat([told, there], 1)
+        about_user = told.new_zeros(told.shape, dtype=torch.int64)
+        return Z(
+            torch.cat([preference, vectors], 1), torch.cat([told, there], 1), torch.cat([about_user, ages(read)], 1)
+        )
 
     def permuted(self, histories: Sequences, length: int | None, seed: int = 0) -> Self:
         """The control: every user has the Z of another, preference and history alike.
@@ -84,3 +99,9 @@ def latest(batch: ListBatch, length: int) -> Tensor:
         return items
     first = (batch.lengths - length).clamp_min(0)[:, None]
     return items.gather(1, first + torch.arange(length, device=items.device))
+
+
+def ages(read: Tensor) -> Tensor:
+    """How many events ago each of [B, T] was, where 0 pads: int64, 1 for the latest, 0 where nothing is."""
+    real = read > 0
+    return real.flip(1).cumsum(1).flip(1) * real

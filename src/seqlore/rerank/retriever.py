@@ -118,9 +118,11 @@ class Retriever(nn.Module):
         dropout: float,
         text_dropout: float = 0.0,
         item_texts: bool = False,
+        oldest: int = 0,
     ) -> None:
         """Args: proxies: K; 0 = items read Z by themselves. item_width: of h_i. text_width: of Z, and of items' texts.
-        text_dropout: on their vectors. item_texts: whether items enter through those, too.
+        text_dropout: on their vectors. item_texts: whether items enter through those, too. oldest: age of the oldest
+        event in Z, where its vectors say how old they are; 0 = Z is a set.
         """
         super().__init__()
         w = body.width
@@ -131,6 +133,7 @@ class Retriever(nn.Module):
             nn.init.xavier_uniform_(self.describe.weight)
         self.proxies = nn.Parameter(torch.empty(proxies, w))
         self.nothing, self.text_norm = nn.Parameter(torch.zeros(text_width)), nn.LayerNorm(text_width)
+        self.ages = nn.Parameter(torch.zeros(1 + oldest, text_width)) if oldest else None
         self.blocks = nn.ModuleList(RetrieverBlock(body, text_width, dropout) for _ in range(layers))
         self.dropout, self.text_dropout = Dropout(dropout), Dropout(text_dropout)
         self.new_proxies()
@@ -156,9 +159,15 @@ class Retriever(nn.Module):
         self.project.weight.copy_(weight)
         self.project.bias.copy_(-weight @ centre)
 
-    def memory(self, z: Tensor, there: Tensor) -> Memory:
-        """What the blocks read of Z [B, L, d_text]; there: bool [B, L]. A user of whom nothing is known has one."""
+    def memory(self, z: Tensor, there: Tensor, ages: Tensor | None = None) -> Memory:
+        """What the blocks read of Z [B, L, d_text]; there: bool, and ages: int64 [B, L], see knowledge.Z.
+
+        A user of whom nothing is known has one vector that says so.
+        """
         z = self.text_dropout(self.text_norm(torch.cat([z, self.nothing.expand(len(z), 1, -1)], 1)))
+        if self.ages is not None:
+            assert ages is not None
+            z = z + F.pad(self.ages[ages], (0, 0, 0, 1))  # nothing has no age
         there = torch.cat([there, ~there.any(1, keepdim=True)], 1)
         return Memory([block.remember(z) for block in self.blocks], there[:, None, None, :])  # type: ignore[operator]
 

@@ -9,7 +9,7 @@ language model and encoder stay as they are.
 Deviations: the augmented vector goes through a learned map to ``width`` before it is concatenated. In the single form
 it holds the output at the item's own position beside the proxies' mean, as in the joint one; equation 9 takes the
 proxies' alone. Those of the retriever and of its pre-training are in their files.
-Beyond the paper: ``item_texts``.
+Beyond the paper: ``item_texts``, ``order``, ``text_dropout``.
 
 Ablations of Table 3: ``proxies = 0`` (drops the contrastive loss too), ``fresh_proxies``, ``pretrain``, ``contrast``,
 ``matching``, and ``knowledge.texts = "raw"`` for "w/o LLM"; "w/o Retr" is the augmentation LLMAug.
@@ -30,7 +30,7 @@ from seqlore.errors import ConfigError
 from seqlore.rerank.augment import Augmentation, Augmented, Host
 from seqlore.rerank.body import RANDOM, Body
 from seqlore.rerank.gathering import KnowledgeSettings, events, gather_knowledge, with_suited
-from seqlore.rerank.knowledge import Knowledge, latest
+from seqlore.rerank.knowledge import Knowledge, Z, ages, latest
 from seqlore.rerank.lists import ListBatch, ListData
 from seqlore.rerank.pretraining import Pretraining, PretrainingConfig
 from seqlore.rerank.retriever import Form, Memory, Retriever
@@ -59,6 +59,11 @@ class UR4RecConfig(Config):
     item_texts: bool = Field(
         default=False,
         description="Items enter the retriever with the vector of their knowledge, too; published: with h_i alone.",
+    )
+    order: bool = Field(
+        default=False,
+        exclude_if=lambda order: not order,
+        description="The history's knowledge in Z says how many events ago each was; published: Z is a set.",
     )
     width: int = Field(default=64, ge=1, description="Width a of the vectors that are concatenated.")
     dropout: float = Field(
@@ -113,10 +118,10 @@ class HistoryIds(nn.Module):
         self.table = nn.Embedding(size, width)
         nn.init.normal_(self.table.weight)  # spread as standardised texts are
 
-    def forward(self, batch: ListBatch, history: int) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: ListBatch, history: int) -> Z:
         """As :meth:`Knowledge.forward`."""
         read = latest(batch, history)
-        return self.table(read), read > 0
+        return Z(self.table(read), read > 0, ages(read))
 
 
 class UR4Rec(Augmentation):
@@ -193,6 +198,7 @@ class UR4Rec(Augmentation):
             dropout=c.dropout,
             text_dropout=c.text_dropout or 0.0,
             item_texts=c.item_texts,
+            oldest=c.history if c.order else 0,
         )
         self.match = nn.Linear(body.width, 1)
         self.match.requires_grad_(False)  # learned in phase 1, where it is used

@@ -9,8 +9,9 @@ a batch has about so many prefixes, whatever the rows, as if each were an exampl
 
 Differs from the authors' code: the adapter sits on all linear layers and not on the feed-forward alone (families name
 them differently; ``backbone.lora_targets`` gives that back); item vectors are standardised, and projected items start
-with the spread of the words, so that any donor fits any body; the donor is trained here, on the same split. Beyond it:
-``predict_start``.
+with the spread of the words, so that any donor fits any body; the donor is trained here, on the same split, and learns
+from a full softmax where theirs has BCE with one negative (``recipes/papers/relrec-beauty.toml`` has a row with each).
+Beyond it: ``predict_start``.
 """
 
 from __future__ import annotations

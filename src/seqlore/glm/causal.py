@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from seqlore.errors import ConfigError
 from seqlore.glm.marks import NAMES, load_tokenizer
 from seqlore.glm.model import picked
+from seqlore.text.quiet import quiet
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -152,9 +153,10 @@ def load_causal(folder: str | Path, seed: int = 0) -> tuple[CausalBody, Tokenize
     missing = [names[-1] for names in NAMES.values() if all(tokenizer.token_to_id(n) is None for n in names)]
     tokenizer.add_special_tokens(missing)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(f"{folder}: no causal model could be loaded ({str(error).splitlines()[0]})") from error
     if getattr(model.config, "max_position_embeddings", None) is None:

@@ -18,6 +18,7 @@ from torch import nn
 from seqlore.config import Config
 from seqlore.errors import ConfigError, MissingExtraError
 from seqlore.text.cache import file_digest
+from seqlore.text.quiet import quiet
 
 #: Fetched from the hub, and part of the digest: weights, settings and tokenizer.
 FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
@@ -111,7 +112,7 @@ def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tupl
     Raises: ConfigError: not a causal model. MissingExtraError: a quantised load without bitsandbytes.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
-    from transformers.utils import is_bitsandbytes_available, logging
+    from transformers.utils import is_bitsandbytes_available
 
     options: dict[str, Any] = {"dtype": torch.bfloat16 if config.dtype == "bf16" else torch.float32}
     if config.quantize is not None:
@@ -125,24 +126,20 @@ def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tupl
             bnb_4bit_quant_type="nf4",  # Dettmers et al., "QLoRA", NeurIPS 2023: better than fp4 for weights
             bnb_4bit_compute_dtype=options["dtype"],
         )
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if config.weights == "random":
-            shape = AutoConfig.from_pretrained(folder, local_files_only=True)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = AutoModelForCausalLM.from_config(shape, dtype=options["dtype"])
-        else:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, device_map=config.device_map, **options
-            )
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            if config.weights == "random":
+                shape = AutoConfig.from_pretrained(folder, local_files_only=True)
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    model = AutoModelForCausalLM.from_config(shape, dtype=options["dtype"])
+            else:
+                model = AutoModelForCausalLM.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, device_map=config.device_map, **options
+                )
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"backbone {folder!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     # What a folder sets for writing, say a penalty on words that come again, is no part of the model: `write` decides.
     model.generation_config = GenerationConfig.from_model_config(model.config)
     model.requires_grad_(False).eval()

@@ -23,10 +23,10 @@ from pydantic import Field
 
 from seqlore.config import Config
 from seqlore.errors import ConfigError
-from seqlore.lore.bars import no_bars
 from seqlore.lore.model import Answer, Prompt, PromptError, Sampling
 from seqlore.text.cache import file_digest
 from seqlore.text.locate import UNWANTED, WANTED, model_digest
+from seqlore.text.quiet import quiet
 
 #: Files that change answers, beside those that change a model's vectors.
 ANSWER_FILES = ("generation_config.json", "chat_template.jinja", "chat_template.json")
@@ -285,7 +285,7 @@ class LocalModel:
         dtypes = {"auto": "auto", "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         where = {"device_map": self.config.device_map} if self.config.device_map is not None else {}
         try:
-            with no_bars():
+            with quiet():
                 about = AutoConfig.from_pretrained(self.folder, local_files_only=True)
                 kind: Any = AutoModelForSeq2SeqLM if about.is_encoder_decoder else AutoModelForCausalLM
                 model = kind.from_pretrained(

@@ -31,11 +31,11 @@ from torch import Tensor, nn
 from seqlore.config import Config
 from seqlore.data import Sequences, Split
 from seqlore.errors import ConfigError, DataError
-from seqlore.lore.bars import no_bars
 from seqlore.lore.corpus import Corpus, CorpusConfig, read_split
 from seqlore.lore.packing import PackedTokens
 from seqlore.lore.perplexity import Perplexity, perplexities, surprise
 from seqlore.lore.tokenizer import as_transformers, encode, token_bytes, train_tokenizer
+from seqlore.text.quiet import quiet
 from seqlore.training import TrainConfig, train
 from seqlore.training.loop import Progress
 from seqlore.training.objectives import full_softmax
@@ -227,7 +227,7 @@ def pretrain(
     wrapped.save_pretrained(out)
     (out / "pretraining.json").write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
     (out / "README.md").write_text(pretrain_card(report), encoding="utf-8")
-    with no_bars():
+    with quiet():
         model.save_pretrained(out)
     shutil.rmtree(checkpoint)  # last: until then a run that is killed only has to write its results again
     return report

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from seqlore.errors import ConfigError
 from seqlore.text.locate import find_model, model_digest
+from seqlore.text.quiet import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -162,18 +163,13 @@ def _cut(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]
 @lru_cache(maxsize=2)
 def _load(folder: Path, digest: str) -> SentenceTransformer:
     """The model in ``folder``, whose content is ``digest``: a folder that has changed is loaded anew."""
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
+    with quiet():
+        from sentence_transformers import SentenceTransformer
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a bar for 0.2 s of reading weights says nothing
-    try:
-        return SentenceTransformer(str(folder), local_files_only=True, model_kwargs={"use_safetensors": True})
-    except Exception as error:
-        raise ConfigError(f"encoder {str(folder)!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+        try:
+            return SentenceTransformer(str(folder), local_files_only=True, model_kwargs={"use_safetensors": True})
+        except Exception as error:
+            raise ConfigError(f"encoder {str(folder)!r} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
 def open_encoder(name: str, *, precision: Precision = "fp32", dimensions: int | None = None) -> TextEncoder:

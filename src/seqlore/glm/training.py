@@ -19,6 +19,7 @@ from seqlore.errors import MissingExtraError
 from seqlore.glm.blanks import Batch, Blanked
 from seqlore.glm.model import LORA_TARGETS, blank_sight
 from seqlore.language.trie import Trie
+from seqlore.text.quiet import quiet
 from seqlore.training.batches import plan
 
 #: What a loss is a mean of.
@@ -139,7 +140,8 @@ def add_lora(body: Any, rank: int, alpha: float, dropout: float, seed: int) -> N
     Raises: MissingExtraError: peft is not installed.
     """
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        with quiet():
+            from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise MissingExtraError("tune = 'lora' needs peft: pip install 'seqlore[llm]'") from error
     targets = getattr(body, "lora_targets", LORA_TARGETS)

@@ -159,7 +159,8 @@ def tuned(model: Any, config: BackboneConfig, seed: int) -> dict[str, nn.Paramet
         model.requires_grad_(True)
     elif config.tune == "lora":
         try:
-            from peft import LoraConfig, inject_adapter_in_model
+            with quiet():
+                from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
             raise MissingExtraError("backbone.tune = 'lora' needs peft: pip install 'seqlore[llm]'") from error
         targets = config.lora_targets if isinstance(config.lora_targets, str) else list(config.lora_targets)

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Where it is installed, transformers imports it, and it warns of a kernel for 4-bit products that it has not found.
+#: Where it is installed, transformers and peft import it, and it warns of a kernel for 4-bit products that it lacks.
 UNASKED = "bitsandbytes.backends.cpu.ops"
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it, loading and saving a model shows no progress bar (one for a second of reading weights says nothing),
-    and no warning of quantised kernels."""
+    """Within it, loading or saving a model, or importing what does, shows no progress bar (one for a second of reading
+    weights says nothing) and no warning of quantised kernels."""
     from transformers.utils import logging as bars
 
     shown, logger = bars.is_progress_bar_enabled(), logging.getLogger(UNASKED)

@@ -250,6 +250,23 @@ def test_a_fit_depends_on_what_lies_behind_the_paths_in_its_settings(shop: Path,
     assert fitted() != first
     assert contents({"model": str(folder), "labels": {"store": str(folder)}, "name": str(folder)}) == {}
     assert contents({"labels": {"files": [str(folder / "config.json")]}}).keys() == {f"{folder / 'config.json'}: ."}
+    assert f"{folder}: config.json" in contents({"knowledge": {"model": str(folder)}})
+
+
+def test_a_fit_depends_on_the_version_of_the_model_that_writes_its_texts(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = sl.leave_one_out(sl.Dataset.load(shop))
+
+    def fitted(**settings: Any) -> str:
+        entry = ModelSettings(model="ReLRec", settings={"backbone": {"name": "none"}, "labels": settings})
+        return Trial(entry, "file", 0, split, EvaluationSettings(), tmp_path).fitted
+
+    first, handed, other = fitted(), fitted(files=["labels.jsonl"]), fitted(model="openai:some-model")
+    monkeypatch.setattr("seqlore.lore.extractive.model.VERSION", 0)
+    assert fitted() != first
+    assert (fitted(files=["labels.jsonl"]), fitted(model="openai:some-model")) == (handed, other)
+    assert contents({"knowledge": {"model": "extractive", "texts": "raw"}}) == {}
 
 
 def test_only_what_changed_is_fitted_again(recipe: Recipe, tmp_path: Path, fits: dict[str, int]) -> None:

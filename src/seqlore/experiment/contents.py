@@ -1,4 +1,7 @@
-"""What lies behind the paths in settings: a name stays when a model is pretrained anew in its folder."""
+"""What lies behind the names in settings: a name stays when a model is pretrained anew in its folder.
+
+So does that of the extractive model, when another version of it writes other texts.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from seqlore.lore.extractive import ExtractiveModel
 from seqlore.text.cache import file_digest
 
 #: Settings that may name a file or folder that a fit reads; ``name`` is one in a ``backbone`` alone.
 READ = frozenset({"base_model", "language_model", "encoder", "prompts", "files", "foreign", "body"})
+#: Tables whose ``model`` writes the texts that a fit reads, unless they are at hand.
+WRITERS = frozenset({"knowledge", "labels"})
 
 
 def contents(settings: Any) -> dict[str, str]:
-    """Path in settings, with that of the file below it → SHA-256, for each that is there; names of hubs are not."""
+    """Path in settings, with that of the file below it → SHA-256, for each that is there; names of hubs are not.
+
+    The extractive model, where it writes, → its identity.
+    """
     found: dict[str, str] = {}
     for name in dict.fromkeys(_named(settings)):
+        if name == "extractive":
+            found[name] = ExtractiveModel().identity
+            continue
         path = Path(os.path.expandvars(name)).expanduser()
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
         found |= {f"{name}: {file.relative_to(path)}": file_digest(file) for file in files}
@@ -32,8 +44,10 @@ def with_contents(settings: Any) -> dict[str, Any]:
 def _named(settings: Any, read: bool = False, within: str = "") -> Iterator[str]:
     """Texts in settings that may be paths."""
     if isinstance(settings, dict):
+        writes = within in WRITERS and not settings.get("files") and settings.get("texts") != "raw"
         for key, value in settings.items():
-            yield from _named(value, key in READ or within == "prompts" or (within, key) == ("backbone", "name"), key)
+            named = (within, key) == ("backbone", "name") or (writes and key == "model")
+            yield from _named(value, named or key in READ or within == "prompts", key)
     elif isinstance(settings, (list, tuple)):
         for value in settings:
             yield from _named(value, read, within)

@@ -49,7 +49,7 @@ PRETRAINING = {
     "learning_rate": 0.03,
     "weight_decay": 5.0,
     "warmup_steps": 50,
-    "schedule": "cosine",
+    "schedule": "constant",
     "clip_norm": 1e-3,
     "ema_decay": 0.5,
     "epochs": 2,

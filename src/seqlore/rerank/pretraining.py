@@ -38,6 +38,11 @@ class PretrainingConfig(TrainConfig):
 
     learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of AdamW.")
     epochs: int = Field(default=30, ge=1, description="Epochs, of one sample a target.")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine",
+        description="Course of the rate. Under a constant one the post-norm blocks end where the draw decides, with a "
+        "higher loss.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Samples in a batch.")
     negatives: int = Field(default=10, ge=1, description="M, negatives of each sample.")
     temperature: float = Field(default=0.1, gt=0, description="τ of InfoNCE.")

@@ -22,13 +22,12 @@ WRITERS = frozenset({"knowledge", "labels"})
 def contents(settings: Any) -> dict[str, str]:
     """Path in settings, with that of the file below it → SHA-256, for each that is there; names of hubs are not.
 
-    The extractive model, where it writes, → its identity.
+    The extractive model, where settings name it as a writer of texts, → its identity.
     """
     found: dict[str, str] = {}
     for name in dict.fromkeys(_named(settings)):
         if name == "extractive":
             found[name] = ExtractiveModel().identity
-            continue
         path = Path(os.path.expandvars(name)).expanduser()
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
         found |= {f"{name}: {file.relative_to(path)}": file_digest(file) for file in files}

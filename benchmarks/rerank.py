@@ -18,10 +18,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from seqlore.data import Dataset, Sequences, user_ratio
+from seqlore.data import user_ratio
 from seqlore.data.simulate import simulate
-from seqlore.rerank import PRM, Knowledge, Uniform, UR4Rec, UserTexts
+from seqlore.rerank import PRM, GRU4RecReranker, Knowledge, SASRecReranker, Uniform, UR4Rec, UserTexts
 from seqlore.rerank.body import Body
+from seqlore.rerank.ranker import NetReranker
 from seqlore.rerank.retriever import Form, Retriever
 
 CANDIDATES, HISTORY, TEXT = 100, 10, 384
@@ -65,18 +66,21 @@ def passes(users: int, proxies: int, runs: int) -> dict[str, object]:
     }
 
 
-def latency(runs: int) -> dict[str, object]:
-    """One user and 100 candidates through ``PRM`` with UR4Rec, from indices to an order."""
-    dataset: Dataset = simulate(100, 400, 20, reviews=False)
-    split = user_ratio(dataset, targets=1, first=5)
+def latency(backbone: type[NetReranker], runs: int) -> dict[str, object]:
+    """One user with a long history and 100 candidates, with UR4Rec as each backbone has it, from indices to an order.
+
+    A scorer reads 150 events, has as many in Z and augments them beside the candidates, with 16 proxies; a listwise
+    backbone has 10 and 8.
+    """
+    split = user_ratio(simulate(40, 1000, 200, reviews=False), targets=1, first=160)
     source = Uniform(CANDIDATES - 1).fitted(split)
-    histories: Sequences = split.train.last(HISTORY)
-    texts = UserTexts(histories, np.random.default_rng(0).standard_normal((len(histories), TEXT)))
+    texts = UserTexts(split.train, np.random.default_rng(0).standard_normal((len(split.train), TEXT)))
     knowledge = Knowledge(texts, torch.randn(split.catalog.size, TEXT))
-    settings = {"pretrain": False, "proxies": 8}
-    model = PRM(epochs=1, augmentation=UR4Rec(texts=knowledge, **settings)).fit(split, source)
+    model = backbone(epochs=1, augmentation=UR4Rec(texts=knowledge, pretrain=False)).fit(split, source)
     asked = source.asked(split.test).take([0])
-    return {"what": "latency", **shown(milliseconds(lambda: model.rerank(asked.histories, asked.candidates), runs))}
+    times = milliseconds(lambda: model.rerank(asked.histories, asked.candidates), runs)
+    read = min(int(asked.histories.lengths[0]), model.config.history_length)
+    return {"what": "latency", "backbone": model.name, "events": read, **shown(times)}
 
 
 def main() -> None:
@@ -89,7 +93,8 @@ def main() -> None:
     for proxies in (8, 16):
         for users in (1, 8):
             print(json.dumps({**passes(users, proxies, args.runs), "threads": args.threads}), flush=True)
-    print(json.dumps({**latency(args.runs), "threads": args.threads}), flush=True)
+    for backbone in (PRM, SASRecReranker, GRU4RecReranker):
+        print(json.dumps({**latency(backbone, args.runs), "threads": args.threads}), flush=True)
 
 
 if __name__ == "__main__":

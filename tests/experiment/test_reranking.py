@@ -14,8 +14,9 @@ import pytest
 from seqlore.errors import ConfigError
 from seqlore.evaluation import Report
 from seqlore.evaluation.metrics import average_precision, ndcg
+from seqlore.experiment import judged
 from seqlore.experiment.judged import _as_before
-from seqlore.experiment.pairs import PairRecipe, merged
+from seqlore.experiment.pairs import PairRecipe, Whole, merged
 from seqlore.experiment.reranking import Pair, _comparisons, by_user, model_of, run_pairs
 from seqlore.experiment.screen import Screen
 
@@ -80,6 +81,23 @@ def test_recommenders_are_judged_on_the_same_lists(done: tuple[PairRecipe, Path,
         run_pairs(recipe, out=folder, only=["neighbour"])
 
 
+@pytest.mark.parametrize("model", ["LRURec", "Recformer"])
+def test_recommenders_of_the_paper_score_the_same_candidates(
+    done: tuple[PairRecipe, Path, dict[str, Any]], tmp_path: Path, model: str
+):
+    made, _, results = done
+    settings = {"epochs": 1, "embedding_size": 8, "dropout": 0.0}
+    if model == "Recformer":
+        settings |= {"vocabulary": 300, "layers": 1, "pretrain_epochs": 1, "refresh_epochs": 1}
+    alone = made.model_copy(update={"recommenders": (Whole(model=model, label=model, settings=settings),)})
+    (row,) = run_pairs(alone, out=tmp_path, only=[model])["recommenders"]
+    assert set(row["metrics"]) == set(results["popularity"])
+    report = Report.load(tmp_path / row["folders"][0] / "report")
+    assert report.about["candidates"] == results["candidates"]
+    assert report.per_case["rank"].is_between(1, 10).all(), "each target is found somewhere among its ten"
+    assert report.per_case["rank"].n_unique() > 1
+
+
 def test_comparisons_are_made_once_and_corrected_together(done: tuple[PairRecipe, Path, dict[str, Any]]):
     found = done[2]["comparisons"]
     assert [(c["backbone"], c["a"], c["b"]) for c in found] == [
@@ -141,6 +159,39 @@ def test_other_settings_take_nothing_away_and_old_names_are_found(
     assert [row["metrics"] for row in again["rows"]] == [row["metrics"] for row in results["rows"]]
 
 
+def test_what_a_fit_has_left_stays_until_its_record_stands(
+    done: tuple[PairRecipe, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made, _, _ = done
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(judged, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_pairs(made, out=tmp_path, only=["PRM · base"])
+    assert list(tmp_path.rglob("unfinished-*/net*")), "its checkpoints"
+    seen: list[int] = []
+    monkeypatch.setattr(Screen, "epoch", lambda self, row: seen.append(row["epoch"]))
+    assert run_pairs(made, out=tmp_path, only=["PRM · base"])["rows"]
+    assert seen == [], "nothing is learned again"
+    assert not list(tmp_path.rglob("unfinished-*"))
+
+
+def test_the_phase_is_shown(monkeypatch: pytest.MonkeyPatch):
+    shown: list[str] = []
+    monkeypatch.setattr(Screen, "_describe", lambda self, what: shown.append(what))
+    screen = Screen(on=False)
+    screen.begin("PRM · UR4Rec")
+    for stage in ({"stage": "pretrain"}, {}):
+        screen.epoch({**stage, "epoch": 2, "train_loss": 1.5, "valid": {"ndcg@10": 0.25}})
+    assert shown[1:] == [
+        "PRM · UR4Rec · pretrain · epoch 2 · loss 1.500 · ndcg@10 0.2500",
+        "PRM · UR4Rec · epoch 2 · loss 1.500 · ndcg@10 0.2500",
+    ]
+
+
 def test_a_setting_that_came_later_leaves_digests_as_they_were():
     before = {"epochs": 1, "augmentation": {"settings": {"pretraining": {"clip_norm": None}}}}
     phase = {"clip_norm": None, "schedule_epochs": None}
@@ -193,7 +244,7 @@ def test_a_killed_pair_goes_on_and_comes_to_the_same(
     for kill in (("pretrain", 1), (None, 2)):
 
         def killed(self: Screen, row: dict[str, Any], kill: tuple[str | None, int] = kill) -> None:
-            seen.append((row.get("phase"), row["epoch"]))
+            seen.append((row.get("stage"), row["epoch"]))
             epoch(self, row)
             if seen[-1] == kill and ("pretrain", 1) in seen:
                 raise KeyboardInterrupt
@@ -202,7 +253,7 @@ def test_a_killed_pair_goes_on_and_comes_to_the_same(
             patch.setattr(Screen, "epoch", killed)
             with pytest.raises(KeyboardInterrupt):
                 run_pairs(longer, out=tmp_path / "killed", only=only)
-    monkeypatch.setattr(Screen, "epoch", lambda self, row: seen.append((row.get("phase"), row["epoch"])))
+    monkeypatch.setattr(Screen, "epoch", lambda self, row: seen.append((row.get("stage"), row["epoch"])))
     resumed = run_pairs(longer, out=tmp_path / "killed", only=only)
     base = [(None, 1), (None, 2), (None, 3)]
     assert seen == [*base, ("pretrain", 1), ("pretrain", 2), (None, 1), (None, 2), (None, 3)], "each epoch once"
@@ -275,7 +326,7 @@ def test_published_rows_that_no_ranking_of_single_targets_makes():
     from scipy.optimize import linprog
 
     place = np.arange(1, 21)
-    impossible = []
+    impossible = set()
     for path in RECIPES:
         published = PairRecipe.load(path).published
         for backbone, rows in published.rows.items():
@@ -289,6 +340,15 @@ def test_published_rows_that_no_ranking_of_single_targets_makes():
                 limits = np.concatenate([told + slack, slack - told, [1]])
                 shares = linprog(np.zeros(20), np.concatenate([weights, -weights, np.ones((1, 20))]), limits)
                 if not shares.success:
-                    impossible.append((path.stem, backbone, column))
+                    impossible.add((path.stem, backbone, column))
+    page = (RECIPES[0].parents[2] / "docs" / "papers" / "zhang2025.md").read_text(encoding="utf-8")
+    table = page.split("## Published rows that no ranking can produce")[1].split("## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    told = set()
+    for backbone, *cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]):
+        for stem, cell in zip(("ur4rec-ml1m", "ur4rec-amazon-book", "ur4rec-steam"), cells, strict=True):
+            names = {"BERT": "+BERT", "Llama2": "+LLM"}
+            told |= {(stem, backbone, names.get(name, name)) for name in filter(None, cell.split(", "))}
+    assert impossible == told
     assert len(impossible) == 22
     assert sum(column in ("KAR", "+LLM") for _, _, column in impossible) == 17

@@ -295,7 +295,7 @@ def test_the_phases_come_in_order_each_with_its_own_files(tmp_path: Path):
     torch.testing.assert_close(items, base.net.items.table().detach())
     assert (checkpoint.name, log.name) == ("pretrain-state", "pretrain-log.jsonl")
     assert {p.name for p in tmp_path.iterdir()} == {"base-state", "state", "base-log.jsonl", "log.jsonl"}
-    assert [row.get("phase") for row in told] == ["base", "base", "pretrain", None, None]
+    assert [row.get("stage") for row in told] == ["base", "base", "pretrain", None, None]
     assert model.about["pretraining"] == [{"epoch": 1, "train_loss": 0.5}]
 
 
@@ -380,8 +380,13 @@ def test_a_base_that_is_trained_on_the_way_is_gone_on_from_too():
         told.clear()
         model = PRM(**TINY, epochs=1, continued=continued, augmentation=augmentation)
         model.fit(split, source, progress=told.append)
-        assert [row.get("phase") for row in told] == phases
+        assert [row.get("stage") for row in told] == phases
     assert model.config.continued is None, "so that settings of a base do not depend on what goes on from it"
+
+
+def test_a_control_that_has_nothing_to_go_on_from_is_refused():
+    with pytest.raises(ConfigError, match="Continuation on PRM: there is nothing to go on from: set continued"):
+        PRM(**TINY, augmentation={"name": "Continuation"})
 
 
 def test_a_saved_one_that_went_on_is_the_same(tmp_path: Path):

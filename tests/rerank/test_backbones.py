@@ -13,7 +13,8 @@ from rerank.worlds import BACKBONES, LISTWISE, TINY, favourites, ring
 from seqlore.data import Sequences, Split
 from seqlore.errors import ConfigError
 from seqlore.evaluation import evaluate
-from seqlore.rerank import NoAugmentation, Reranker, Uniform, reranker_class
+from seqlore.models import MostPopular
+from seqlore.rerank import NoAugmentation, Reranker, TwoStage, Uniform, reranker_class
 from seqlore.rerank.lists import ListBatch, list_batch
 
 #: A value other than the default and TINY's for each setting that must change what is learned.
@@ -135,6 +136,17 @@ def test_empty_histories_and_empty_lists_are_served(name: str):
     assert (scores[2] == -torch.inf).all()
     alone = model.score(empty.take([0]), rows[:1])
     torch.testing.assert_close(alone[0], scores[0], atol=1e-5, rtol=0)
+
+
+@every_backbone
+def test_nothing_to_order_is_an_empty_list(name: str):
+    model, (histories, _) = fitted(name), lists()
+    assert model.rerank(histories, np.zeros((len(histories), 0), np.int32)).items.shape == (len(histories), 0)
+    both = TwoStage.of(MostPopular().fit(world()), model)
+    known = world().catalog.ids
+    for candidates in ([], ["nobody knows it"]):
+        assert both.recommend([[known[0]], []], 3, candidates=candidates).items == [[], []]
+    assert both.recommend([[]], 3, candidates=["?", known[1]]).items == [[known[1]]]
 
 
 @every_backbone

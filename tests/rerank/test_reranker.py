@@ -159,6 +159,14 @@ def test_given_candidates_are_all_reranked_or_first_retrieved_from(nearest: Near
     assert set(both.rank(histories, 4, candidates=many).items[0].tolist()) == set(popular)
 
 
+def test_what_the_reranker_tells_of_its_lists_is_told(nearest: Nearest, monkeypatch: pytest.MonkeyPatch):
+    both = TwoStage.of(MostPopular().fit(ring(12)), nearest, depth=4)
+    for told in ({"without_own_text": 0.5}, {}):
+        monkeypatch.setattr(nearest, "diagnostics", told)
+        both.rank(Sequences.from_lists([[8]]), 2)
+        assert both.diagnostics == told
+
+
 def test_what_the_better_informed_stage_knows_counts(nearest: Nearest):
     split = ring(12)
     told = MostPopular().fit(split.with_validation())

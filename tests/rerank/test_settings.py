@@ -76,6 +76,14 @@ KNOWLEDGE: dict[str, Any] = {
     "precision": "bf16",
     "user_columns": (),
 }
+#: Which prompts must say it.
+WHOSE = {
+    "aspects": ("item-knowledge", "user-preference"),
+    "item": ("item-knowledge",),
+    "items": ("user-preference",),
+    "chosen": ("user-preference",),
+    "user_columns": ("user-preference",),
+}
 #: Names of models, encoders and files: of the tests of lore and text, and below; and what training alone does.
 PLACES = {"model", "store", "encoder", "vectors", "hidden"}
 
@@ -139,13 +147,13 @@ def test_every_setting_of_knowledge_does_something(shop: Split, tmp_path: Path, 
     beside = {"sentences": True} if field == "most" else {}
     lists = ListData(shop, Uniform(9).fitted(shop), pool=1)
 
-    def gathered(**given: Any) -> tuple[dict[str, Tensor], list[str]]:
-        asked: list[str] = []
+    def gathered(**given: Any) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
+        asked: list[tuple[str, str]] = []
         settings = KnowledgeSettings.parse({**places, **beside, **given}, "knowledge")
 
         class Spy(ExtractiveModel):
             def generate(self, prompts: Any, sampling: Any) -> Iterator:
-                asked.extend(repr(prompt) for prompt in prompts)
+                asked.extend((p.task, f"{p.system}\n{p.text}") for p in prompts)
                 yield from super().generate(prompts, sampling)
 
         with pytest.MonkeyPatch.context() as patch:
@@ -160,3 +168,32 @@ def test_every_setting_of_knowledge_does_something(shop: Split, tmp_path: Path, 
         each.shape == after[0][key].shape and torch.equal(each, after[0][key]) for key, each in before[0].items()
     )
     assert not same, "neither the prompts nor the vectors have changed"
+    for task in WHOSE.get(field, ()):
+        changed = {text for t, text in after[1] if t == task} != {text for t, text in before[1] if t == task}
+        assert changed, f"the prompts of {task} say the same"
+
+
+def test_the_prompt_of_an_item_tells_title_and_brand_alone_and_asks_for_the_aspects(
+    shop: Split, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Zhang et al., section 3.1.2; categories and description are facts that the extractive model alone reads."""
+    asked: list[Any] = []
+
+    class Spy(ExtractiveModel):
+        def generate(self, prompts: Any, sampling: Any) -> Iterator:
+            asked.extend(prompts)
+            yield from super().generate(prompts, sampling)
+
+    monkeypatch.setattr(gathering, "language_model", lambda *_, **__: Spy())
+    words = {"item": "gadget", "aspects": "smell, sound"}
+    places = {"store": tmp_path / "l", "vectors": tmp_path / "v", "encoder": str(tiny_encoder)}
+    gathering.item_vectors(shop, KnowledgeSettings.parse({**places, **words}, "knowledge"))
+    rows = {row["title"]: row for row in shop.catalog.items.iter_rows(named=True)}
+    assert {prompt.fact("title")[0] for prompt in asked} == set(rows)
+    for prompt in asked:
+        row = rows[prompt.fact("title")[0]]
+        assert f'gadget "{row["title"]}" by {row["brand"]}.' in prompt.text
+        assert "smell, sound" in prompt.text
+        assert row["description"] not in prompt.text
+        assert not any(category in prompt.text.replace(row["title"], "") for category in row["categories"])
+        assert prompt.fact("categories")

@@ -19,7 +19,7 @@ from seqlore.data import Split
 from seqlore.errors import ConfigError, DataError
 from seqlore.evaluation import evaluate
 from seqlore.lore.extractive import ExtractiveModel
-from seqlore.rerank import PRM, SASRecReranker, Uniform, UR4Rec, gathering, points
+from seqlore.rerank import PRM, GRU4RecReranker, SASRecReranker, Uniform, UR4Rec, gathering, points
 from seqlore.rerank.body import Body
 from seqlore.rerank.knowledge import Knowledge, latest
 from seqlore.rerank.lists import ListData, list_batch
@@ -104,14 +104,27 @@ def test_pretraining_moves_the_retriever_and_nothing_else(world: tuple[Split, Kn
     assert not any(p.requires_grad for p in augmentation.match.parameters()), "its part is done"
 
 
-def test_joint_training_moves_both_and_no_text(world: tuple[Split, Knowledge]):
+def test_joint_training_moves_both_and_no_text(world: tuple[Split, Knowledge], monkeypatch: pytest.MonkeyPatch):
     split, knowledge = world
     held = {k: v.clone() for k, v in knowledge.state_dict().items()}
     source, seen = Uniform(4).fitted(split), []
     base = PRM(**TINY, epochs=1).fit(split, source)
     model = PRM(**TINY, epochs=1, augmentation=UR4Rec(texts=knowledge, **SMALL))
+    after_phase_1: dict[str, Tensor] = {}
+    pretrain = UR4Rec.pretrain
+
+    def watched(self: UR4Rec, *args: Any, **options: Any) -> Any:
+        rows = pretrain(self, *args, **options)
+        after_phase_1.update({name: p.detach().clone() for name, p in self.named_parameters()})
+        return rows
+
+    monkeypatch.setattr(UR4Rec, "pretrain", watched)
     model.fit(split, source, base=base, progress=seen.append)
-    assert [row.get("phase") for row in seen] == ["pretrain", None]
+    now = dict(model.net.augmentation.named_parameters())
+    moved = {name.split(".")[0] for name, p in after_phase_1.items() if not torch.equal(now[name], p)}
+    assert moved == {"retriever", "adapter"}, "and matching has had its part"
+    assert not torch.equal(now["retriever.proxies"], after_phase_1["retriever.proxies"])
+    assert [row.get("stage") for row in seen] == ["pretrain", None]
     assert len(model.about["pretraining"]) == 1
     rebuilt = model.net.augmentation.knowledge.state_dict()
     assert all(torch.equal(rebuilt[k], v) for k, v in held.items())
@@ -333,6 +346,10 @@ def test_no_sample_of_any_phase_knows_its_target(
     expected = {tuple(titles[i - 1] for i in point[-5:]) for point in written}
     assert set(told) == expected, "texts are written from what came before, and from nothing else"
     whole = dict(zip(shop.train.users.tolist(), shop.train, strict=True))
+    for cases in asked:  # Z has the knowledge of these histories' items, and of no others
+        for user, history, target in zip(cases.histories.users.tolist(), cases.histories, cases.targets, strict=True):
+            at = len(history)
+            assert (history.tolist(), int(target)) == (whole[user][:at].tolist(), int(whole[user][at]))
     for user, point in zip(written.users.tolist(), written, strict=True):
         if user in whole:
             assert len(point) < len(whole[user])
@@ -382,6 +399,75 @@ def test_a_vector_a_sentence(shop: Split, tmp_path: Path, tiny_encoder: Path):
     assert whole.preferences.vectors.shape == (len(points) + 1, 1, 24)
     assert torch.equal(whole.items, knowledge.items)
     assert knowledge.items.any(1)[1:].all()
+
+
+def test_a_text_that_was_refused_hides_no_earlier_one(
+    shop: Split, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Refuses(ExtractiveModel):
+        """It says nothing of those who have chosen six items."""
+
+        def generate(self, prompts: Any, sampling: Any) -> Iterator:
+            for i, answer in super().generate(prompts, sampling):
+                yield i, replace(answer, texts=("",)) if len(prompts[i].fact("titles")) == 6 else answer
+
+    monkeypatch.setattr(gathering, "language_model", lambda *_, **__: Refuses())
+    lists = ListData(shop, Uniform(4).fitted(shop))
+    know = gathering.KnowledgeSettings.parse(settings(tmp_path, tiny_encoder, every=3), "knowledge")
+    asked = points.text_points(lists, know.every)
+    refused = asked.take(np.flatnonzero(asked.lengths == 6))
+    knowledge, written = gathering.gather_knowledge(lists, know)
+    assert len(refused)
+    assert set(written.lengths) == set(asked.lengths) - {6}
+    of_three = set(asked.users[asked.lengths == 3]) & set(refused.users)
+    assert of_three
+    users = torch.tensor([int(u) for u in sorted(of_three)])
+    found = knowledge.preferences.find(users, torch.full_like(users, 7))
+    assert (knowledge.preferences.keys[found - 1] % LIMIT == 3).all(), "the text before stands"
+    assert knowledge.preferences.vectors[found].any(-1).all()
+    assert knowledge.preferences.untold(users, torch.full_like(users, 6)).all(), "and who has no own one is counted"
+    permuted = knowledge.permuted(written, 2)
+    assert torch.equal(permuted.preferences.keys, permuted.others.keys)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("z", ["permuted", "preference permuted"])
+def test_the_settings_of_a_control_give_that_control(shop: Split, tmp_path: Path, tiny_encoder: Path, z: str):
+    lists, know = lists_of(shop), settings(tmp_path, tiny_encoder)
+
+    def gathered(**given: Any) -> Knowledge:
+        made = UR4Rec(**SMALL, history=3, knowledge=know, pretrain=False, **given)
+        made.gather(lists)
+        return made.knowledge
+
+    own, other, third = gathered(), gathered(z=z, z_seed=1), gathered(z=z, z_seed=2)
+    _, written = gathering.gather_knowledge(lists, gathering.KnowledgeSettings.parse(know, "knowledge"))
+    expected = own.permuted(written, 3 if z == "permuted" else None, 1)
+    assert not torch.equal(other.preferences.vectors, own.preferences.vectors)
+    assert not torch.equal(other.preferences.vectors, third.preferences.vectors), "another seed permutes anew"
+    assert {k: v.tolist() for k, v in other.state_dict().items()} == {
+        k: v.tolist() for k, v in expected.state_dict().items()
+    }
+    assert (other.others is None) == (z != "permuted"), "whose history it is"
+
+
+@pytest.mark.parametrize("backbone", [SASRecReranker, GRU4RecReranker])
+def test_scorers_with_an_isolated_retriever_score_one_candidate_at_a_time(
+    world: tuple[Split, Knowledge], backbone: Any
+):
+    split, knowledge = world
+    source = Uniform(4).fitted(split)
+    asked = source.asked(split.test).take(np.arange(8))
+
+    def alike(form: str) -> bool:
+        own = {**SMALL, "form": form, "layers": 2, "pretrain": False}
+        model = backbone(**TINY, epochs=1, augmentation=UR4Rec(texts=knowledge, **own)).fit(split, source)
+        whole = model.score(asked.histories, asked.candidates)
+        columns = range(asked.candidates.shape[1])
+        single = torch.cat([model.score(asked.histories, asked.candidates[:, [c]]) for c in columns], 1)
+        return torch.allclose(whole, single, atol=1e-5)
+
+    assert alike("isolated")
+    assert not alike("joint"), "where candidates hear of one another"
 
 
 def test_raw_texts_ask_no_language_model(shop: Split, tmp_path: Path, tiny_encoder: Path):

@@ -105,9 +105,9 @@ class Judged(ABC):
         model.save(self.folder / "model")
         known = ("epochs", "best_epoch", "valid", "parameters", "seconds_per_epoch")
         about = {key: model.about[key] for key in known if key in model.about}
-        shutil.rmtree(unfinished)
         record = {"digest": self.digest, "label": self.label, "seed": self.seed, "fit_seconds": seconds, **about}
         write_json(self.folder / "pair.json", {**record, "metrics": report.metrics})
+        shutil.rmtree(unfinished)  # last: until the record stands, it is all that a fit of hours has left
 
     @abstractmethod
     def fitted(self, source: CandidateSource, base: Judged | None, options: dict[str, Any]) -> Any:

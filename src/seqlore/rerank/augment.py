@@ -176,6 +176,15 @@ class Continuation(NoAugmentation):
 
     paper = "No paper: the plain backbone, trained on."
 
+    @classmethod
+    def suited(cls, config: Any, host: Host) -> Any:
+        if not host.goes_on:
+            raise ConfigError(
+                f"Continuation on {host.name}: there is nothing to go on from: set continued on the backbone, or take "
+                "NoAugmentation"
+            )
+        return config
+
 
 def augmentation_class(name: str) -> type[Augmentation]:
     """The class registered under ``name``. Raises: ConfigError: no such one; the message names the nearest."""

@@ -130,21 +130,29 @@ def gather_knowledge(
     Raises: DataError: no item has any text.
     """
     points = text_points(lists, settings.every, pretraining=pretraining)
-    return Knowledge(preference_vectors(lists.split, points, settings), item_vectors(lists.split, settings)), points
+    preferences, written = preference_vectors(lists.split, points, settings)
+    return Knowledge(preferences, item_vectors(lists.split, settings)), written
 
 
-def preference_vectors(split: Split, points: Sequences, settings: KnowledgeSettings) -> UserTexts:
-    """Vectors of a text about each user at each point. Raises: DataError: nothing is known of any of the items."""
+def preference_vectors(split: Split, points: Sequences, settings: KnowledgeSettings) -> tuple[UserTexts, Sequences]:
+    """Vectors of a text about each user at each point, and the points that have one.
+
+    Where a language model gave none (it refused, or nothing is known of the history), the user's text before stands.
+
+    Raises: DataError: nothing is known of any of the items.
+    """
     pieces = _raw_histories(split, points, settings) if settings.texts == "raw" else _written(split, points, settings)
     if settings.sentences:
         pieces = [[each for text in texts for each in in_sentences(text)][: settings.most] for texts in pieces]
+    given = np.flatnonzero([len(texts) > 0 for texts in pieces])
+    points, pieces = points.take(given), [pieces[i] for i in given]
     counts = np.array([len(texts) for texts in pieces], np.int64)
     flat = settings.source.embed_texts([text for texts in pieces for text in texts])
     vectors = np.zeros((len(pieces), counts.max(initial=1), flat.shape[1]), np.float32)
     there = np.arange(vectors.shape[1]) < counts[:, None]
     vectors[there] = flat
     of = np.isin(points.users, split.train.users)
-    return UserTexts(points, _scaled(vectors, there, of, settings), counts, settings.hidden)
+    return UserTexts(points, _scaled(vectors, there, of, settings), counts, settings.hidden), points
 
 
 def item_vectors(split: Split, settings: KnowledgeSettings) -> Tensor:

@@ -199,7 +199,7 @@ class NetReranker(Reranker):
 
             def tell(row: dict[str, Any]) -> None:
                 if progress is not None:
-                    progress({"phase": name, **row})
+                    progress({"stage": name, **row})
 
             return {"progress": tell, "log": of(log), "checkpoint": of(checkpoint)}
 

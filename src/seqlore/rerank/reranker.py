@@ -76,7 +76,7 @@ class Reranker(Model):
                 f"{self.name}: candidates of shape {candidates.shape} for {len(histories)} histories: give one row each"
             )
         parts = []
-        for start in range(0, len(histories), CHUNK):
+        for start in range(0, len(histories) if candidates.size else 0, CHUNK):
             cut = slice(start, start + CHUNK)
             scores = self.score(histories.take(cut), candidates[cut]).float().cpu().numpy()
             parts.append(_ordered(candidates[cut], scores))

@@ -35,7 +35,7 @@ class LLMAug(TextAugmentation):
     def gather(self, lists: ListData) -> None:
         if self.texts is None:
             settings = self.config.knowledge
-            self.texts = preference_vectors(lists.split, text_points(lists, settings.every), settings)
+            self.texts, _ = preference_vectors(lists.split, text_points(lists, settings.every), settings)
 
 
 class BERTAugConfig(TextAugmentationConfig):

@@ -158,7 +158,9 @@ class TwoStage(Recommender):
             )
             rows = found.items
         rows = shuffled(rows, self.config.seed)
-        return self._reranker.rank(histories, k, exclude_seen=False, candidates=rows)
+        lists = self._reranker.rank(histories, k, exclude_seen=False, candidates=rows)
+        self.diagnostics = dict(self._reranker.diagnostics)
+        return lists
 
     def children(self) -> Mapping[str, Model]:
         return {"retriever": self._retriever, "reranker": self._reranker}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -352,3 +354,19 @@ def test_published_rows_that_no_ranking_of_single_targets_makes():
     assert impossible == told
     assert len(impossible) == 22
     assert sum(column in ("KAR", "+LLM") for _, _, column in impossible) == 17
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if "At\n# their size" in p.read_text()], ids=lambda p: p.name)
+def test_the_settings_that_a_recipe_gives_for_full_size_are_settings(path: Path):
+    header = path.read_text(encoding="utf-8").split("\n\n")[0].replace("\n#", " ")
+    given = shlex.split(header.split("for all rows alike")[1].split("(augmentations.")[0])
+    changes = [value for flag, value in itertools.pairwise(given) if flag == "--set"]
+    assert len(changes) == 16
+    full = PairRecipe.load(path, changes)
+    made = {(b.label, c.label): full.model(b, c, 0).config for b, c in full.pairs()}
+    assert {config.embedding_size for config in made.values()} == {768}
+    assert {made[name, "base"].hidden_size for name in ("DLCM", "GRU4Rec")} == {768}
+    assert {made[name, "base"].learning_rate for name in ("DLCM", "PRM", "SetRank")} == {1e-4}
+    retriever = made["PRM", "w/o CL"].augmentation.parsed()
+    assert (retriever.rate, retriever.layers, retriever.width) == (1.0, 12, 768)
+    assert made["PRM", "KAR"].augmentation.parsed().hidden == 768

@@ -1,8 +1,9 @@
 """Phase 0: a backbone that was trained without augmentation, as the start of one that has some.
 
-An augmented backbone may start from the base's item vectors, as published for UR4Rec, or go on from the whole base
-(:class:`Continued`). The second asks what an augmentation adds to a model that has learned what it can; the first also
-which of the two learns faster. The control is the base gone on with nothing beside its items (``Continuation``).
+An augmented backbone may start from the base's item vectors, as UR4Rec does (the paper does not say how its backbone
+starts in joint training), or go on from the whole base (:class:`Continued`). The second asks what an augmentation adds
+to a model that has learned what it can; the first also which of the two learns faster. The control is the base gone on
+with nothing beside its items (``Continuation``).
 """
 
 from __future__ import annotations

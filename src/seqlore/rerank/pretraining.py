@@ -4,8 +4,10 @@ Zhang et al., "Enhancing Reranking for Recommendation with LLMs through User Pre
 3.2: InfoNCE (equations 6 and 7) and preference-item matching (equation 8), with h_i frozen.
 
 Deviations: InfoNCE has the positive in its denominator (as printed it has not, and its loss has no lower bound);
-negatives are others of the sample's list, which with uniform candidates are random unseen items; ``items = "learned"``
-learns h_i, too, since those of a base that is blind to histories say how popular an item is and not what it is like.
+negatives are others of the sample's list, which with uniform candidates are random unseen items, and matching has those
+of the contrast; its loss is a mean over the sample's items (a sum is printed), so α weighs that; τ and α are not given;
+``items = "learned"`` learns h_i, too, since those of a base that is blind to histories say how popular an item is and
+not what it is like.
 """
 
 from __future__ import annotations

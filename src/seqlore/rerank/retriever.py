@@ -9,7 +9,8 @@ not say where the one of the cross-attention is: here it has none, and starts ne
 BERT's block (a test holds this). Further deviations: dropout after each sublayer and not on attention weights; a layer
 norm before Z is read, as encoders differ in length; a learned vector where a user has no knowledge at all; layers that
 come from no body start by Glorot's rule, since BERT's 0.02 is made for a width of 768; h_i is projected by what starts
-as a whitening. Beyond the paper, where Z is a set: its vectors may say how old each event is (``oldest``).
+as a whitening; a layer norm and dropout on what enters the first block, as BERT's embeddings have them. Beyond the
+paper, where Z is a set: its vectors may say how old each event is (``oldest``).
 """
 
 from __future__ import annotations

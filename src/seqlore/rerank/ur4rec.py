@@ -8,7 +8,9 @@ language model and encoder stay as they are.
 
 Deviations: the augmented vector goes through a learned map to ``width`` before it is concatenated. In the single form
 it holds the output at the item's own position beside the proxies' mean, as in the joint one; equation 9 takes the
-proxies' alone. Those of the retriever and of its pre-training are in their files.
+proxies' alone. In joint training the retriever learns at ``rate`` of the backbone's rate, item vectors start as the
+base's or phase 1's, and texts about users are withheld from a few samples. What else deviates is told in the files of
+the retriever and of its pre-training.
 Beyond the paper: ``item_texts``, ``order``, ``text_dropout``.
 
 Ablations of Table 3: ``proxies = 0`` (drops the contrastive loss too), ``fresh_proxies``, ``pretrain``, ``contrast``,

@@ -83,7 +83,8 @@ def bind(checkpoint: Path, data: Mapping[str, Any]) -> None:
     Raises: DataError: there are checkpoints, and they are about other data.
     """
     path, mine = checkpoint / "data.json", json.loads(json.dumps(data, default=str))
-    if path.is_file() and any(checkpoint.rglob("state.json")) and (its := json.loads(path.read_text())) != mine:
+    held = path.is_file() and any(each != path for each in checkpoint.iterdir())  # a finished stage has no state left
+    if held and (its := json.loads(path.read_text())) != mine:
         raise DataError(
             f"{checkpoint}: this checkpoint is of a fit on other data ({json.dumps(its)}, not {json.dumps(mine)}); "
             "delete it, or name another folder"

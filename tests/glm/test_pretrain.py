@@ -60,13 +60,28 @@ def test_it_is_the_body_that_is_tuned(split: Split, tmp_path: Path):
     model = RecSysLLM(**settings, pretraining=CONFIG.model_dump()).fit(split, checkpoint=tmp_path)
     told = model.about["pretraining"]
     assert told["best_round"] in (1, 2, 3)
-    again = RecSysLLM(**settings, base_model=str(tmp_path / "base")).fit(split)
+    again = RecSysLLM(**settings, base_model=str(next(tmp_path.glob("base-*")))).fit(split)
     assert again.about["pretraining"] == told
+    wider = {**CONFIG.model_dump(), "dropout": 0.1}
+    other = RecSysLLM(**settings, pretraining=wider)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecSysLLM, "_tune", lambda *_, **__: None)
+        other.fit(split, checkpoint=tmp_path)
+    assert other.about["pretraining"] != told, "other settings are another body"
+    assert len(list(tmp_path.glob("base-*/pretraining.json"))) == 2
     lists = model.rank(split.test.histories, 3)
     np.testing.assert_allclose(again.rank(split.test.histories, 3).scores, lists.scores, atol=1e-5)
     scratch = RecSysLLM(**settings, start="random", pretraining=CONFIG.model_dump()).fit(split)
     assert "pretraining" not in scratch.about
     assert model.about["valid"]["log_likelihood"] > scratch.about["valid"]["log_likelihood"]
+
+
+def test_a_body_that_read_what_is_held_out_is_refused(split: Split, tmp_path: Path):
+    pretrain_glm(split.with_everything(), tmp_path, CONFIG)
+    settings = {"epochs": 1, "warmup_steps": 0, "batch_tokens": 256, "base_model": str(tmp_path)}
+    with pytest.raises(DataError, match=r"if that is meant, set any_corpus = true"):
+        RecSysLLM(**settings).fit(split)
+    assert RecSysLLM(**settings, any_corpus=True).fit(split).about["pretraining"]["best_round"]
 
 
 def test_long_documents_become_windows():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from seqlore.errors import ConfigError, DataError, SeqloreError
+from seqlore.language import hosted
 from seqlore.language.hosted import HostedTuning, TuningEvent, TuningSettings
 from seqlore.language.pairs import Pair, session_completion, session_prompt, write_pairs
 from seqlore.language.training_file import check_file
@@ -221,6 +222,26 @@ def test_a_job_that_failed_is_begun_anew(provider: Provider, training: Path) -> 
         tuning.tune(training, SETTINGS, poll=0.01)
     assert tuning.start(training, SETTINGS) == "ftjob-1"
     assert len(provider.files) == 1, "the file is there already"
+
+
+def test_a_job_after_a_failed_one_is_not_paid_for_twice(
+    provider: Provider, training: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.end = "failed"
+    tuning = HostedTuning(provider.url, api_key=KEY)
+    with pytest.raises(SeqloreError, match="has ended as failed"):
+        tuning.tune(training, SETTINGS, poll=0.01)
+
+    def killed(self: object, key: str, value: str) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hosted._State, "put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tuning.start(training, SETTINGS)
+    assert list(provider.jobs) == ["ftjob-0", "ftjob-1"]
+    assert tuning.start(training, SETTINGS) == "ftjob-1"
+    assert len(provider.jobs) == 2
 
 
 def test_a_job_can_be_cancelled(provider: Provider, training: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from seqlore.data import leave_one_out
 from seqlore.errors import DataError
 from seqlore.language.backbone import Backbone
-from seqlore.language.frozen import check_corpora
 from seqlore.language.label_corpus import label_documents, read_label_corpus
 from seqlore.language.labels import LabelSet
 from seqlore.language.loading import BackboneConfig
 from seqlore.lore.book import COLUMNS, Lore, training_part
+from seqlore.lore.corpus import check_corpora
 from toys import make_dataset
 
 HISTORIES = {f"u{i}": ["a", "b", "c"] for i in range(4)}
@@ -80,9 +80,9 @@ def test_a_body_that_read_labels_is_refused_on_another_split(tmp_path: Path, tin
     told = {"corpora": [read_label_corpus(own, [split]).source]}
     (folder / "pretraining.json").write_text(json.dumps(told), encoding="utf-8")
     body = Backbone(BackboneConfig(name=str(folder)))
-    check_corpora(body, split)
+    check_corpora(body.folder, split, "it", "any")
     with pytest.raises(DataError, match="another training part"):
-        check_corpora(body, leave_one_out(split.dataset, ties="shuffled", seed=1))
+        check_corpora(body.folder, leave_one_out(split.dataset, ties="shuffled", seed=1), "it", "any")
 
 
 @pytest.mark.parametrize("training", [None, "of the split"])

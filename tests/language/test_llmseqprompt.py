@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import seqlore.language.llmseqprompt as module
 from seqlore.data import Sequences, Split, leave_one_out
 from seqlore.errors import ConfigError, DataError
 from seqlore.language.llmseqprompt import LLMSeqPrompt
+from seqlore.lore.pretrain import PretrainConfig, pretrain
 from seqlore.recommender import load
 from toys import make_dataset
 
@@ -160,10 +162,15 @@ def test_fit_alone_works_and_is_taken_up_again(split: Split, build, tmp_path: Pa
     assert about["pairs"] == 3
     assert about["epochs"] == len((tmp_path / "log.jsonl").read_text().splitlines())
     assert about["untuned"]["log_likelihood"] < about["valid"]["log_likelihood"] < 0
-    weights = tmp_path / "checkpoint" / "base" / "model.safetensors"
+    (weights,) = (tmp_path / "checkpoint").glob("base-*/model.safetensors")
     made = weights.stat().st_mtime_ns
     again = build(**settings).fit(split, checkpoint=tmp_path / "checkpoint")
     assert weights.stat().st_mtime_ns == made
+    longer = {**settings, "pretraining": {**small, "tokens": 4000, "samples": 0}, "tune": "none"}
+    other = build(**longer).fit(split, checkpoint=tmp_path / "checkpoint")
+    assert other.about["pretraining"]["trained_tokens"] == 21 * 192, "other settings are another base"
+    with pytest.raises(DataError, match="of a fit on other data"):
+        build(**longer).fit(split.with_everything(), checkpoint=tmp_path / "checkpoint")
     histories = split.test.histories
     np.testing.assert_allclose(again.rank(histories, 5).scores, model.rank(histories, 5).scores)
     model.save(tmp_path / "saved")
@@ -175,6 +182,22 @@ def test_fit_alone_works_and_is_taken_up_again(split: Split, build, tmp_path: Pa
         "items.parquet",
         "model.safetensors",
     ]
+
+
+def test_a_base_that_read_what_is_held_out_is_refused(split: Split, build, tmp_path: Path):
+    few = {"tokens": 400, "rounds": 1, "context": 64, "batch_tokens": 64, "vocabulary": 300, "samples": 0}
+    told = {"preset": "tiny", "corpus": {"sequences": True}}
+    pretrain(split.with_everything(), tmp_path / "all", PretrainConfig.parse({**few, **told}, "pretraining"))
+    settings = {"base_model": str(tmp_path / "all"), "tune": "none", "decoding": "beam"}
+    with pytest.raises(DataError, match=r"base_model .*/all'.*, if that is meant, set any_corpus = true"):
+        build(**settings).fit(split)
+    assert build(**settings, any_corpus=True).fit(split).about["parameters"]
+
+
+def test_a_full_tuning_needs_no_adapters(split: Split, build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "peft.tuners.lora", None)
+    assert build(tune="full", epochs=1, decoding="beam").fit(split).about["epochs"] == 1
 
 
 @pytest.mark.parametrize("way", ["full", "lora"])

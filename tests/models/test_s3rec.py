@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, DataError
 from seqlore.models.s3rec import Masked, Pretraining, S3RecConfig, masked_batch
 from seqlore.models.sasrec import SASRecNet
 from seqlore.recommender import model_class
@@ -134,6 +134,25 @@ def test_pretraining_is_told_and_its_time_is_kept(tmp_path):
     assert len(log.read_text().splitlines()) == 1
     again = model_class("S3Rec")(**few).fit(split, checkpoint=tmp_path / "kept")
     assert again.pretraining_history == model.pretraining_history, "what an earlier process spent is not forgotten"
+
+
+@pytest.mark.parametrize("changed", [{"map_weight": 0.0}, {"embedding_size": 8}])
+def test_pretraining_goes_on_with_the_same_settings_only(tmp_path, monkeypatch, changed):
+    titles = {f"i{i}": f"t{i % 3}" for i in range(6)}
+    split = make_split({f"u{u}": [f"i{(u + j) % 6}" for j in range(4)] for u in range(8)}, titles)
+    few = {"embedding_size": 4, "epochs": 1, "attributes": ["title"], "pretrain_epochs": 2}
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_class("S3Rec"), "before_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            model_class("S3Rec")(**few).fit(split, checkpoint=tmp_path)
+    with pytest.raises(DataError, match="made with other settings; delete it"):
+        model_class("S3Rec")(**{**few, **changed}).fit(split, checkpoint=tmp_path)
+    longer = model_class("S3Rec")(**{**few, "epochs": 2, "learning_rate": 0.01}).fit(split, checkpoint=tmp_path)
+    assert len(longer.pretraining_history) == 2, "settings of the tuning alone change nothing of it"
 
 
 def test_one_event_is_too_short_to_pretrain_on():

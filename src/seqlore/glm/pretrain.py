@@ -147,7 +147,8 @@ def pretrain_glm(
     Raises: DataError: there is too little text.
     """
     config, out = config or GLMPretrainConfig.parse({}, "pretraining"), Path(out)
-    texts = split_texts(split, config.corpus)
+    corpora = read_split(split, config.corpus)
+    texts = [d for corpus in corpora for d in corpus.documents]
     writer = Writer(make_tokenizer([*texts, *words], config.vocabulary or SHAPES[config.shape][3]))
     documents = in_windows(writer.write((t,) for t in texts)[0], config.context - 2)
     rng = np.random.default_rng(config.seed)
@@ -190,6 +191,7 @@ def pretrain_glm(
         "log_likelihood": best["valid"]["log_likelihood"],
         "seconds": time.perf_counter() - started,
         "parameters": sum(p.numel() for p in body.parameters()),
+        "corpora": [{"name": c.name, **c.source, "documents": len(c.documents)} for c in corpora],
     }
     (out / "pretraining.json").write_text(json.dumps(told, indent=2) + "\n")
     return told

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from seqlore.config import Config
+from seqlore.config import Config, digest
 from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import ConfigError
 from seqlore.evaluation import metrics
@@ -46,6 +46,7 @@ from seqlore.glm.windows import WindowConfig
 from seqlore.language.decoding import Normalise, beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
+from seqlore.lore.corpus import check_corpora
 from seqlore.ranking import Lists, mask_, or_popular, top_k
 from seqlore.recommender import Recommender
 from seqlore.training import TrainConfig, train
@@ -59,6 +60,11 @@ class RecSysLLMConfig(TrainConfig):
         default=None,
         description="Folder of a GLM, ours or an original checkpoint, or of another causal model, which then gets the "
         "mechanism as an addition; None = a GLM of the data's own.",
+    )
+    any_corpus: bool = Field(
+        default=False,
+        exclude_if=lambda any_corpus: not any_corpus,
+        description="Take a base model that was pretrained here on another dataset, or on more than a split trains on.",
     )
     pretraining: GLMPretrainConfig = Field(
         default_factory=lambda: GLMPretrainConfig.parse({}, "pretraining"),
@@ -162,12 +168,16 @@ class RecSysLLM(Recommender):
             size = config.pretraining.vocabulary or SHAPES[config.pretraining.shape][3]
             writer = Writer(make_tokenizer(texts, size))
             return GLM(config.pretraining.shaped(writer.size)), writer
-        folder = Path(config.base_model or home / "base")
+        settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
+        made = digest(8, settings=settings.model_dump(mode="json", exclude={"device"}))
+        folder = Path(config.base_model or home / f"base-{made}")
         if config.base_model is None and not (folder / "pretraining.json").is_file():
-            settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
-            pretrain_glm(split, folder, settings, progress=progress, checkpoint=home / "pretraining")
+            pretrain_glm(split, folder, settings, progress=progress, checkpoint=home / f"pretraining-{made}")
+        elif config.base_model is not None and not config.any_corpus:
+            check_corpora(folder, split, f"base_model {config.base_model!r}", "any_corpus")
         if (folder / "pretraining.json").is_file():
-            self.about["pretraining"] = json.loads((folder / "pretraining.json").read_text())
+            told = json.loads((folder / "pretraining.json").read_text())
+            self.about["pretraining"] = {key: value for key, value in told.items() if key != "corpora"}
         if not is_glm(folder):
             body, tokenizer = load_causal(folder, config.seed)
             return body, Writer(tokenizer)

@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from seqlore.text.quiet import quiet
+
 WEIGHTS, FILES = "weights/", "files/"
 
 
@@ -23,7 +25,8 @@ def to_state(model: Any, tokenizer: Any) -> dict[str, Tensor]:
     """A model and tokenizer of transformers as tensors by name."""
     state: dict[str, Tensor] = {}
     with TemporaryDirectory() as folder:
-        model.save_pretrained(folder)  # knows which weights are tied, and writes them once
+        with quiet():
+            model.save_pretrained(folder)  # knows which weights are tied, and writes them once
         tokenizer.save_pretrained(folder)
         for path in sorted(Path(folder).iterdir()):
             if path.suffix == ".safetensors":

@@ -6,7 +6,6 @@ Users and items are single tokens with vectors of their own, beside the words. T
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from seqlore.errors import DataError
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.loading import digest, locate
 from seqlore.language.tokens import Tokens
-from seqlore.lore.book import check_training
+from seqlore.lore.corpus import check_corpora
 from seqlore.models.ranked import RankedConfig, validate
 from seqlore.recommender import ScoringRecommender
 from seqlore.training import outcome, train
@@ -128,7 +127,8 @@ class FrozenRecommender(ScoringRecommender):
         torch.manual_seed(config.seed)
         self.net = self.build(split.counts())
         if not config.backbone.any_corpus:
-            check_corpora(self.net.body, split)
+            body = self.net.body
+            check_corpora(body.folder, split, f"backbone {body.config.name!r}", "backbone.any_corpus")
         valid = split.valid_sample(config.valid_cases, config.seed)
         self.history = train(
             self.net,
@@ -208,28 +208,3 @@ class FrozenRecommender(ScoringRecommender):
             )
         self.net.load_state_dict(state)
         self.net.eval().to(self.config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def check_corpora(body: Backbone, split: Split) -> None:
-    """A body of `seqlore lore pretrain` says what it read; others (from the hub, …) cannot be asked.
-
-    Raises: DataError: it read another dataset, or texts that ``split`` holds out.
-    """
-    path = body.folder / "pretraining.json"
-    try:
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise DataError(f"{path}: not readable ({error}); pretrain the body again") from error
-    for corpus in told.get("corpora", ()):
-        if "hash" in corpus:  # a text file of one's own has none
-            told_of = None if corpus.get("kind") == "items" else corpus.get("split")  # texts of items hold no event
-            training = None if told_of is None else json.dumps(told_of, sort_keys=True)
-            try:
-                check_training(
-                    {"dataset": corpus["hash"], "training": training}, split, f"backbone {body.config.name!r}"
-                )
-            except DataError as error:
-                raise DataError(
-                    f"{error}: run `seqlore lore pretrain` on this dataset with this split, or, if that is meant, set "
-                    "backbone.any_corpus = true"
-                ) from None

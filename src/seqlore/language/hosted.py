@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 #: A job in one of these has ended.
 ENDED = ("succeeded", "failed", "cancelled")
+#: And in one of these for nothing.
+FAILED = ENDED[1:]
 
 
 class TuningSettings(Config):
@@ -108,9 +110,9 @@ class HostedTuning:
         wish = [self._server.base_url, settings.model_dump(mode="json"), [file.digest for file in files]]
         state = _State(Path(f"{training}.job.json"), hashlib.sha256(json.dumps(wish).encode()).hexdigest())
         ids = [state.get(file.digest) or state.put(file.digest, self._upload(file)) for file in files]
-        job = state.get("job") or self._made_before(ids)
-        if job is None or self._retrieve(job).status in ("failed", "cancelled"):
-            job = self._create(ids, settings)
+        job = state.get("job")
+        if job is None or self._retrieve(job).status in FAILED:
+            job = self._made_before(ids) or self._create(ids, settings)
         return state.put("job", job)
 
     def follow(self, job: str, *, on_event: Callable[[TuningEvent], None] | None = None, poll: float = 10.0) -> str:
@@ -166,9 +168,9 @@ class HostedTuning:
             return self._call(str(file.path), lambda client: client.files.create(file=content, purpose="fine-tune").id)
 
     def _made_before(self, files: list[str]) -> str | None:
-        """The job on these files that a process made and did not live to write down."""
+        """The job on these files that a process made and did not live to write down, and that has not failed."""
         jobs = self._call("the list of jobs", lambda client: client.fine_tuning.jobs.list(limit=100).data)
-        return next((job.id for job in jobs if job.training_file == files[0]), None)
+        return next((job.id for job in jobs if job.training_file == files[0] and job.status not in FAILED), None)
 
     def _create(self, files: list[str], settings: TuningSettings) -> str:
         chosen = {

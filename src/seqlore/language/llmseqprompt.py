@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from seqlore.config import Config
+from seqlore.config import Config, digest
 from seqlore.data import Sequences, Split
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.decoding import Normalise, beam_search
@@ -36,11 +36,12 @@ from seqlore.language.sessions import SessionWriter, documents, short_titles
 from seqlore.language.slate import SlateMaker
 from seqlore.language.trie import Trie
 from seqlore.language.tuning import PairNet, Pairs, tune
-from seqlore.lore.corpus import Corpus
+from seqlore.lore.corpus import Corpus, check_corpora
 from seqlore.lore.model import Sampling
 from seqlore.lore.pretrain import PretrainConfig, pretrain
 from seqlore.ranking import Lists, or_popular
 from seqlore.recommender import Recommender
+from seqlore.text.quiet import quiet
 from seqlore.text.source import TextSource
 from seqlore.training import TrainConfig, outcome
 from seqlore.training.batches import windows
@@ -61,6 +62,11 @@ class LLMSeqPromptConfig(TrainConfig):
     base_model: str | None = Field(
         default=None,
         description="Folder or hub name of a causal model; None = a small one is pretrained on the sessions.",
+    )
+    any_corpus: bool = Field(
+        default=False,
+        exclude_if=lambda any_corpus: not any_corpus,
+        description="Take a base model that was pretrained here on another dataset, or on more than a split trains on.",
     )
     pretraining: SessionPretraining = Field(
         default_factory=SessionPretraining,
@@ -140,7 +146,7 @@ class LLMSeqPrompt(Recommender):
         titles = short_titles(split.catalog, config.title_words)
         with TemporaryDirectory() as scratch:
             home = Path(scratch if checkpoint is None else checkpoint)
-            base = self._base(split, titles, home / "base", progress)
+            base = self._base(split, titles, home, progress)
             body = Backbone(self._body_config(base), seed=config.seed)
         writer = self._writing(titles, body)
         self.about |= {"seed": config.seed, "untitled_items": int((~writer.named[1:]).sum())}
@@ -154,15 +160,23 @@ class LLMSeqPrompt(Recommender):
         self._prepare(body)
 
     def _base(self, split: Split, titles: list[str], home: Path, progress: Progress | None) -> str:
-        """The folder or name of the base model; one of the data's own is trained in ``home``, or taken up there."""
+        """The folder or name of the base model; one of the data's own is trained in ``home``, or taken up there
+        where it was made by the same settings.
+
+        Raises: DataError: the base model says that it read what ``split`` holds out, see ``check_corpora``.
+        """
         config = self.config
         if config.base_model is not None:
+            if not config.any_corpus:
+                check_corpora(Path(config.base_model), split, f"base_model {config.base_model!r}", "any_corpus")
             return config.base_model
+        settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
+        told = settings.model_dump(mode="json", exclude={"device"})
+        home = home / f"base-{digest(8, settings=told, titles=config.title_words, items=config.max_items)}"
         if not (home / "config.json").is_file() or (home / "checkpoint").is_dir():
             texts = tuple(documents(titles, windows(split.train, config.max_items + 1)))
             source = {"dataset": split.dataset.name, "hash": split.dataset.hash, "split": dict(split.how)}
             corpus = Corpus(f"{split.dataset.name}: sessions", texts, source={**source, "kind": "sessions"})
-            settings = config.pretraining.model_copy(update={"seed": config.seed, "device": config.device})
             pretrain(corpus, home, settings, progress=progress)
         told = json.loads((home / "pretraining.json").read_text())
         self.about["pretraining"] = {k: told[k] for k in ("trained_tokens", "best_round", "seconds")} | {
@@ -257,7 +271,8 @@ class LLMSeqPrompt(Recommender):
 
     def export(self, folder: str | Path) -> Path:
         """Write the tuned language model as an ordinary Hugging Face folder, to be served or tuned on; returns it."""
-        self._model.save_pretrained(folder)
+        with quiet():
+            self._model.save_pretrained(folder)
         self._writer.tokenizer.save_pretrained(folder)
         return Path(folder)
 

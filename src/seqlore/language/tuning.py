@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from seqlore.data import Sequences
 from seqlore.language.backbone import Backbone
+from seqlore.text.quiet import quiet
 from seqlore.training import TrainConfig, train
 from seqlore.training.batches import plan
 from seqlore.training.loop import Progress
@@ -129,13 +130,15 @@ def tune(
         checkpoint=checkpoint,
         progress=progress,
     )
-    merge(body.model)
+    if body.config.tune == "lora":
+        merge(body.model)
     return history
 
 
 def merge(model: nn.Module) -> None:
     """Fold every LoRA adapter into the layer that it adapts, in place."""
-    from peft.tuners.lora import LoraLayer
+    with quiet():
+        from peft.tuners.lora import LoraLayer
 
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):

@@ -10,9 +10,11 @@ Recommendation", RecSys 2023 (DOI 10.1145/3604915.3610639), figure 1, marks incl
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -21,6 +23,7 @@ from seqlore.config import Config
 from seqlore.data import Split
 from seqlore.data.catalog import as_text
 from seqlore.errors import DataError
+from seqlore.lore.book import check_training
 from seqlore.training.batches import windows
 
 #: Text columns of items that are read unless others are named.
@@ -132,3 +135,28 @@ def session_document(titles: Iterable[str]) -> str:
 
 def _one_line(title: str) -> str:
     return re.sub("#{3,}", "##", " ".join(title.split()))  # the mark must not occur within a title
+
+
+def check_corpora(folder: Path, split: Split, what: str, unless: str) -> None:
+    """A language model that was pretrained here says what it read (``pretraining.json`` in its folder); others, from a
+    hub, cannot be asked.
+
+    Args: what: whose it is, the beginning of the message. unless: the setting by which it is taken all the same.
+
+    Raises: DataError: it read another dataset, or texts that ``split`` holds out.
+    """
+    path = folder / "pretraining.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"{path}: not readable ({error}); pretrain the model again") from error
+    for corpus in told.get("corpora", ()):
+        if "hash" in corpus:  # a text file of one's own has none
+            told_of = None if corpus.get("kind") == "items" else corpus.get("split")  # texts of items hold no event
+            training = None if told_of is None else json.dumps(told_of, sort_keys=True)
+            try:
+                check_training({"dataset": corpus["hash"], "training": training}, split, what)
+            except DataError as error:
+                raise DataError(
+                    f"{error}: pretrain it on this dataset with this split, or, if that is meant, set {unless} = true"
+                ) from None

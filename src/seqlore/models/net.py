@@ -27,7 +27,7 @@ from seqlore.models.items import item_table, text_start
 from seqlore.models.ranked import RankedConfig, validate
 from seqlore.recommender import ScoringRecommender
 from seqlore.text.source import TextInit
-from seqlore.training import TrainConfig, outcome, train
+from seqlore.training import outcome, train
 from seqlore.training.batches import padded_batches, shuffle_ties, windows
 from seqlore.training.objectives import binary, draw_items, draw_weights, full_softmax, gbce_beta, sampled_softmax
 
@@ -209,13 +209,12 @@ class NetRecommender(ScoringRecommender):
         ``NAME-pretraining.jsonl``, and a folder ``pretraining``. A killed stage goes on from its last epoch.
         """
         c = self.config
-        shared = {name: getattr(c, name) for name in TrainConfig.model_fields}
         own = {"epochs": c.pretrain_epochs, "learning_rate": c.pretrain_rate, "ema_decay": None}
         own["schedule_epochs"] = None  # that of the fit
         self.pretraining_history = train(
             stage,
             batches,
-            TrainConfig(**shared | own),
+            c.model_copy(update=own),  # all of it, so that a checkpoint of other settings is refused
             log=None if log is None else log.with_stem(f"{log.stem}-pretraining"),
             checkpoint=None if checkpoint is None else checkpoint / "pretraining",
             progress=None if progress is None else lambda row: progress({**row, "stage": "pretraining"}),

@@ -43,6 +43,7 @@ from seqlore.glm.tree import BlankTree, Question, questions
 from seqlore.language.decoding import beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
+from seqlore.lore.corpus import check_corpora
 from seqlore.ranking import mask_, top_k
 from seqlore.tasks.folder import read_folder, write_folder
 from seqlore.tasks.glm_config import TaskGLMConfig
@@ -168,6 +169,8 @@ class TaskGLM:
         config = self.config
         if config.base_model is not None:
             folder = Path(config.base_model)
+            if not config.any_corpus:
+                check_corpora(folder, split, f"base_model {config.base_model!r}", "any_corpus")
             if is_glm(folder):
                 return Writer(load_tokenizer(folder)), load_glm(folder)
             body, tokenizer = load_causal(folder, config.seed)

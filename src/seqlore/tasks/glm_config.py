@@ -22,6 +22,11 @@ class TaskGLMConfig(TrainConfig):
     base_model: str | None = Field(
         default=None, description="Folder of a GLM or another causal model; None = a GLM of the data's own."
     )
+    any_corpus: bool = Field(
+        default=False,
+        exclude_if=lambda any_corpus: not any_corpus,
+        description="Take a base model that was pretrained here on another dataset, or on more than a split trains on.",
+    )
     pretraining: GLMPretrainConfig = Field(
         default_factory=lambda: GLMPretrainConfig.parse({}, "pretraining"), description="Of that one."
     )

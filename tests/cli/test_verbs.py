@@ -99,6 +99,19 @@ def test_a_mistake_is_one_line_on_stderr_and_status_2(
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", ["--out", "--checkpoint", "--log"])
+def test_where_nothing_can_be_written_nothing_is_trained(
+    cli: Callable, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr(sl.models.MostPopular, "fit", lambda *_, **__: pytest.fail("hours are lost"))
+    (tmp_path / "file").touch()
+    given = {"--out": str(tmp_path / "m"), option: str(tmp_path / "file" / "in" / "it")}
+    done = cli("train", shop, "MostPopular", *(word for pair in given.items() for word in pair))
+    assert done.status == 2
+    assert "file is a file, so no folder can be there; name another one" in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_train_evaluate_and_recommend_go_together(cli: Callable, shop: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     done = cli("train", shop, "ItemKNN", "--out", folder, "--ties", "shuffled", "--split-seed", 5, "--set", "k=7")

@@ -89,3 +89,32 @@ def test_ids_that_a_table_holds_as_whole_floats_are_those_of_integers() -> None:
     assert dataset.interactions["user_id"].to_list() == ["1", "2"]
     odd = Dataset.from_frames(pl.DataFrame({"user_id": [1.5, 2.0], "item_id": ["a", "b"]}))
     assert odd.interactions["user_id"].to_list() == ["1.5", "2.0"]
+
+
+def test_a_rating_that_is_no_number_is_none(tmp_path: Path):
+    nan, endless = float("nan"), float("inf")
+    data = Dataset.from_frames(EVENTS.with_columns(rating=pl.Series([4.0, nan, None])))
+    assert data.interactions["rating"].to_list() == [4.0, None, None]
+    assert data.interactions.filter(pl.col("rating") >= 4).height == 1, "which NaN is, too, for polars"
+    with pytest.raises(DataError, match="interactions: column 'rating' is infinite at row 2"):
+        Dataset.from_frames(EVENTS.with_columns(rating=pl.Series([4.0, endless, None])))
+
+
+def test_what_was_there_stays_until_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    old = make_dataset({"u": ["a", "b"], "v": ["b"]}, {"a": "Title of a"})
+    new = make_dataset({"u": ["a", "b", "c"], "v": ["c"]}, {"a": "Another title"})
+    old.save(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(DataError, match=r"cannot be written .*No space left.*make room"):
+            new.save(tmp_path)
+    assert Dataset.load(tmp_path).hash == old.hash
+    assert not list(tmp_path.glob("*.part"))
+    assert Dataset.load(new.save(tmp_path)).hash == new.hash
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        new.save(tmp_path / "file")

@@ -208,6 +208,9 @@ def test_a_model_that_was_told_the_answers_is_refused(split: Split) -> None:
     assert evaluate(told, split).about["fitted_on"] == "train+valid"
     with pytest.raises(DataError, match=r"fitted on train\+valid"):
         evaluate(told, split, on="valid")
+    with pytest.raises(DataError, match=r"fitted on train\+valid, valid cases included"):
+        evaluate(told, split, cases=split.valid)
+    assert evaluate(Popular().fit(split), split, cases=split.valid).about["on"] == "valid"
     with pytest.raises(DataError, match="another split"):
         evaluate(Popular().fit(leave_one_out(split.dataset, ties="shuffled", seed=3)), split)
 

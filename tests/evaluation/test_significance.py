@@ -12,8 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from seqlore.data import leave_one_out
 from seqlore.errors import ConfigError, DataError
-from seqlore.evaluation import Report, compare, compare_all, comparison_table, holm, paired, paired_test, summarise
+from seqlore.evaluation import (
+    Report,
+    compare,
+    compare_all,
+    comparison_table,
+    evaluate,
+    holm,
+    paired,
+    paired_test,
+    summarise,
+)
+from seqlore.models import MostPopular
+from toys import make_dataset
 
 
 def report(model: str, ranks: Sequence[int | None], seed: int = 0, **about: object) -> Report:
@@ -233,3 +246,12 @@ def test_summary_over_seeds() -> None:
         summarise([])
     with pytest.raises(ConfigError, match="hr@20 was not computed"):
         summarise(reports, best_by="hr@20")
+
+
+def test_novelty_is_compared_only_where_the_same_interactions_were_counted() -> None:
+    split = leave_one_out(make_dataset({f"u{i}": [f"i{(i + j) % 7}" for j in range(4)] for i in range(9)}))
+    model = MostPopular().fit(split)
+    trained, everything = (evaluate(model, split, at=(5,), novelty_counts=n) for n in ("train", "all"))
+    with pytest.raises(DataError, match=r"different rules .popularity"):
+        compare(trained, everything, "novelty@5")
+    assert compare(trained, everything, "ndcg@5").mean_difference == 0

@@ -132,6 +132,14 @@ def test_a_change_is_not_sent_twice_where_it_may_have_arrived(monkeypatch: pytes
     with pytest.raises(ServiceError, match="cannot be reached"):
         Client(transport=httpx.MockTransport(broken)).reload("m")
     assert broken.asked == 1
+    slow = Flaky(BUSY, 200)
+    with pytest.raises(ServiceError, match="busy"):
+        Client(transport=httpx.MockTransport(slow)).add_items([NewItem(item_id="a", title="b")])
+    assert slow.asked == 1, "a service that did not answer in time may make the change all the same"
+    many = Flaky(429, 422)
+    with pytest.raises(ServiceError):
+        Client(transport=httpx.MockTransport(many)).reload("m")
+    assert many.asked == 2, "who is told to wait has changed nothing"
     down = Flaky(DOWN, DOWN, DOWN, DOWN)
     with pytest.raises(ServiceError, match="cannot be reached"):
         Client(transport=httpx.MockTransport(down)).reload("m")

@@ -72,4 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except SeqloreError as error:
         print(f"seqlore: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.filename is None:  # a fault of ours, or of a library, wants its traceback
+            raise
+        print(f"seqlore: {error.filename}: {error.strerror}; name another path", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from seqlore.errors import ConfigError
 
 if TYPE_CHECKING:
     from seqlore.data import Split
@@ -46,6 +49,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], numeric: 
     console = Console()
     console.width = console.width if console.is_terminal else 200  # a file or a pipe has no edge
     console.print(table)
+
+
+def folder_to_be(folder: Path) -> None:
+    """Look, before hours are spent, whether something can be written there later.
+
+    Raises: ConfigError: a file stands in the way, or the folder may not be written to.
+    """
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{folder}: {there} is a file, so no folder can be there; name another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder}: nothing can be written to {there}; name another folder")
 
 
 def split_settings(protocol: str, ties: str, seed: int) -> SplitSettings:

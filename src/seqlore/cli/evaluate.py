@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from seqlore.cli._common import DatasetFolder, Json, own_split, print_json
+from seqlore.cli._common import DatasetFolder, Json, folder_to_be, own_split, print_json
 
 
 def evaluate(
@@ -30,6 +30,8 @@ def evaluate(
     from seqlore.experiment import model_folder
     from seqlore.recommender import load
 
+    if out is not None:
+        folder_to_be(out)
     fitted = load(model_folder(model))
     split = own_split(fitted, dataset, accept=other_dataset, remedy="to judge it all the same, add --other-dataset")
     report = judge(fitted, split, on=on, at=at or (5, 10, 20), exclude_seen=not include_seen)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqlore.cli._common import Json, print_json, print_table
+from seqlore.cli._common import Json, folder_to_be, print_json, print_table
 from seqlore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -111,6 +111,9 @@ def _all_users(model: Recommender, folder: Path, out: Path | None, k: int, inclu
 
     if out is None:
         raise ConfigError("--all-users writes a file: name it with --out FILE.parquet")
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file in it")
+    folder_to_be(out.parent)
     dataset = Dataset.load(folder)
     started = time.perf_counter()
     with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seqlore.cli._common import Json, ProtocolOption, SetOption, TiesOption, print_json, split_settings
+from seqlore.cli._common import Json, ProtocolOption, SetOption, TiesOption, folder_to_be, print_json, split_settings
 from seqlore.errors import ConfigError
 
 
@@ -47,6 +47,8 @@ def train(
     from seqlore.experiment.winner import refit as refit_winner
     from seqlore.recommender import model_class
 
+    for folder in filter(None, (out, checkpoint, log and log.parent)):
+        folder_to_be(folder)
     if refit is not None:
         if dataset is not None:
             raise ConfigError("--refit takes dataset and model from the run folder: leave DATASET and MODEL out")

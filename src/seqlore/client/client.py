@@ -59,7 +59,8 @@ class _Base:
     def _pause(self, attempt: int, call: Call[Any], got: httpx.Response | httpx.HTTPError) -> float | None:
         """Seconds until the call is sent again; None = that was it."""
         if isinstance(got, httpx.Response):
-            again = got.status_code in BUSY
+            # A change that the service did not answer in time (503) may be made all the same.
+            again = got.status_code == 429 if call.once else got.status_code in BUSY
         else:
             again = isinstance(got, httpx.ConnectError) or not call.once
         return min(5.0, 0.1 * 2**attempt) if again and attempt < self._retries else None

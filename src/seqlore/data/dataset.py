@@ -7,8 +7,10 @@ Folder format: ``interactions.parquet`` (``user_id``, ``item_id`` obligatory; ``
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -76,6 +78,12 @@ def conform(
                 f"{what}: column {name!r} has type {have} but needs {dtype}{detail}; convert it before the import"
             )
         frame = frame.with_columns(cast)
+    for name, dtype in types.items():
+        if dtype.is_float() and name in frame.columns:  # not a number is none, and no comparison may take it for one
+            frame = frame.with_columns(pl.col(name).fill_nan(None))
+            if (endless := frame[name].is_infinite().fill_null(value=False)).any():
+                row = int(endless.arg_max() or 0) + 1
+                raise DataError(f"{what}: column {name!r} is infinite at row {row}; mend it, or leave it empty")
     for name in required:
         if frame[name].null_count():
             row = int(frame[name].is_null().arg_max() or 0)
@@ -204,17 +212,30 @@ class Dataset:
             raise DataError(f"{folder}: {error}") from error
 
     def save(self, folder: str | Path) -> Path:
-        """Write the dataset folder (made where absent); returns it."""
+        """Write the dataset folder (made where absent); returns it. What was there stays until all is written.
+
+        Raises: DataError: it cannot be written.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.interactions.write_parquet(folder / "interactions.parquet")
-        self.items.write_parquet(folder / "items.parquet")
-        if self.users is not None:
-            self.users.write_parquet(folder / "users.parquet")
-        else:  # those of a dataset that was here before do not belong to this one
-            (folder / "users.parquet").unlink(missing_ok=True)
+        frames = {"interactions": self.interactions, "items": self.items, "users": self.users}
         about = {"name": self.name, "hash": self.hash, **self.meta}
-        (folder / "dataset.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+        told = {folder / f"{stem}.parquet.part": frame for stem, frame in frames.items() if frame is not None}
+        parts = [*told, folder / "dataset.json.part"]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for part, frame in told.items():
+                frame.write_parquet(part)
+            parts[-1].write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+            for part in parts:
+                os.replace(part, part.with_suffix(""))
+            if self.users is None:  # those of a dataset that was here before do not belong to this one
+                (folder / "users.parquet").unlink(missing_ok=True)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{folder}: cannot be written ({error}); name another folder, or make room") from error
+        finally:
+            for part in parts:
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
         return folder
 
     @cached_property

@@ -83,6 +83,9 @@ def evaluate(
     if not len(cases):
         raise DataError(f"there are no {on} cases to evaluate on; check the split and its filters")
     catalog, trained = split.catalog, split.counts()
+    held = None if split.valid is None else split.valid.rows
+    if held is not None and cases.rows is not None and np.isin(cases.rows, held).any():
+        on = "valid"  # whatever they were handed over as
     _check_fit(model, split, on)
 
     allowed = cases.candidates

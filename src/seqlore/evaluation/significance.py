@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 #: What must be equal in ``Report.about`` for two reports to be compared.
 RULES = ("dataset_hash", "on", "exclude_seen", "candidates")
+#: And what beside, for metrics that count how often items are chosen.
+COUNTED = {"novelty": ("popularity",), "serendipity": ("popularity",)}
 
 
 @dataclass(frozen=True)
@@ -206,14 +208,14 @@ def _means(group: Sequence[Report], metric: str, reference: Report) -> Floats:
     """float64 [n], the metric of each case, in the order of the case numbers, averaged over the reports."""
     total = np.zeros(len(reference))
     for report in group:
-        _check_pair(reference, report)
+        _check_pair(reference, report, (*RULES, *COUNTED.get(metric.partition("@")[0], ())))
         total += report.case_metric(metric)[report.per_case["case"].arg_sort().to_numpy()]
     return total / len(group)
 
 
-def _check_pair(a: Report, b: Report) -> None:
+def _check_pair(a: Report, b: Report, rules: Sequence[str] = RULES) -> None:
     """Same rules, same cases. Raises: DataError: naming the first difference."""
-    for rule in RULES:
+    for rule in rules:
         if a.about.get(rule) != b.about.get(rule):
             raise DataError(
                 f"the reports of {a.model} and {b.model} were made under different rules "

@@ -80,6 +80,8 @@ def _distinct(values: Any) -> Any:
         return None
     if not isinstance(values, list | tuple):
         raise ValueError(f"write a list: [{values}]")
+    if below := [each for each in values if isinstance(each, int) and each < 0]:
+        raise ValueError(f"{below[0]} is no seed: seeds are 0 and above")
     if twice := [each for i, each in enumerate(values) if each in values[:i]]:
         raise ValueError(f"{twice[0]!r} stands there twice")
     return values

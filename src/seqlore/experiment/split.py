@@ -25,7 +25,7 @@ class SplitSettings(Config):
     protocol: Literal["leave-one-out", "temporal-sessions", "ratio", "user-ratio"] = "leave-one-out"
     ties: Annotated[tuple[Ties, ...], BeforeValidator(_as_tuple)] = Field(default=("file",), min_length=1)
     #: Of shuffled ties and of the sessions that stop a net; the models have seeds of their own.
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     #: Of "temporal-sessions" only; see :func:`seqlore.data.temporal_sessions`.
     test_fraction: float | None = Field(default=None, gt=0, lt=1)
     folds: int | None = Field(default=None, ge=0)

@@ -101,6 +101,9 @@ class Registry:
                 lane = self._put(await asyncio.to_thread(self._extended, served, items), swap=True)
             except DataError as error:
                 raise Refused(str(error), "items") from error
+            except pl.exceptions.PolarsError as error:
+                why = str(error).splitlines()[0]
+                raise Refused(f"an attribute is of another type than in the catalogue ({why})", "items") from error
             self._added[name].append(items)
             return lane
 

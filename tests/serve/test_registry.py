@@ -188,6 +188,8 @@ def test_new_items_have_a_limit_and_need_text(frozen: Path) -> None:
     async def main() -> None:
         with pytest.raises(Refused, match="takes 1 new items"):
             await service.registry.add("frozen", pl.DataFrame(NEW))
+        with pytest.raises(Refused, match="an attribute is of another type than in the catalogue"):
+            await service.registry.add("frozen", pl.DataFrame([{**NEW[0], "categories": "a list there, a text here"}]))
 
     asyncio.run(main())
     with pytest.raises(DataError, match="'a' has no text in title"):

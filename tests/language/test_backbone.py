@@ -224,6 +224,15 @@ def test_errors_name_the_remedy(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
     with pytest.raises(MissingExtraError, match=r"pip install 'seqlore\[quantize\]'"):
         body_of(folder, quantize="8bit")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        body_of(folder)
+    wider = make_backbone(tmp_path / "wider")
+    told = json.loads((wider / "config.json").read_text())
+    (wider / "config.json").write_text(json.dumps({**told, "hidden_size": 2 * told["hidden_size"]}))
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        body_of(wider)
     (folder / "config.json").write_text('{"model_type": "no-such-thing"}')
     with pytest.raises(ConfigError, match="cannot be loaded"):
         body_of(folder)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from seqlore.data import leave_one_out
+from seqlore.errors import ConfigError
 from seqlore.glm.texts import Entity
 from seqlore.lore.tokenizer import train_tokenizer
 from seqlore.tasks.ids import END, P5Tokenizer, numbers
@@ -146,3 +147,8 @@ def test_a_long_question_loses_its_history_and_is_counted(material: Material):
     for number in range(1, len(load_prompts("review").prompts)):
         questions(model, material, "review", number)
     assert model.room.cut["review"] > 0
+
+
+def test_more_heads_than_the_width_has_are_refused():
+    with pytest.raises(ConfigError, match="heads = 16 is more than width = 8: lower it"):
+        P5Config.parse({"width": 8, "heads": 16}, "P5")

@@ -111,6 +111,7 @@ def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tupl
 
     Raises: ConfigError: not a causal model. MissingExtraError: a quantised load without bitsandbytes.
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
     from transformers.utils import is_bitsandbytes_available
 
@@ -138,7 +139,13 @@ def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tupl
                 model = AutoModelForCausalLM.from_pretrained(
                     folder, local_files_only=True, use_safetensors=True, device_map=config.device_map, **options
                 )
-    except (OSError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        SafetensorError,
+        RuntimeError,
+    ) as error:  # weights of another shape
         raise ConfigError(f"backbone {folder!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     # What a folder sets for writing, say a penalty on words that come again, is no part of the model: `write` decides.
     model.generation_config = GenerationConfig.from_model_config(model.config)

@@ -158,5 +158,6 @@ def check_corpora(folder: Path, split: Split, what: str, unless: str) -> None:
                 check_training({"dataset": corpus["hash"], "training": training}, split, what)
             except DataError as error:
                 raise DataError(
-                    f"{error}: pretrain it on this dataset with this split, or, if that is meant, set {unless} = true"
+                    f"{error}: pretrain it on this dataset with this split (`seqlore lore pretrain`), or, if that is "
+                    f"meant, set {unless} = true"
                 ) from None

@@ -292,7 +292,7 @@ class LocalModel:
                     self.folder, local_files_only=True, use_safetensors=True, dtype=dtypes[self.config.dtype], **where
                 )
                 tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-        except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, ImportError, KeyError, SafetensorError, RuntimeError) as error:
             raise ConfigError(f"local model {self.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
         if not where:
             model.to(self.config.device or ("cuda" if torch.cuda.is_available() else "cpu"))

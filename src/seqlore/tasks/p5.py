@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqlore.data import Sequences
@@ -68,6 +68,12 @@ class P5Config(TrainConfig):
     epochs: int = Field(default=10, ge=1, description="Most epochs (paper: 10).")
     patience: int = Field(default=2, ge=1, description="Validations without improvement.")
     monitor: Literal["log_likelihood"] = Field(default="log_likelihood", description="Of answers, a token.")  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _heads_have_a_width(self) -> Self:
+        if self.heads > self.width:
+            raise ValueError(f"heads = {self.heads} is more than width = {self.width}: lower it")
+        return self
 
 
 class P5Net(nn.Module):

@@ -38,7 +38,11 @@ class Server:
         """
         usual = (os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
         self.base_url = (base_url or usual).rstrip("/")
-        address = urlsplit(self.base_url)
+        try:
+            address = urlsplit(self.base_url)
+            _ = address.port  # which is read here, and may be none
+        except ValueError as error:
+            raise ConfigError(f"{what}: the server's address is none ({error}); write http://HOST:PORT/v1") from error
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ConfigError(f"{what}: the server's address must begin with http:// or https://")
         if address.username or address.password or address.query:

@@ -139,13 +139,7 @@ def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tupl
                 model = AutoModelForCausalLM.from_pretrained(
                     folder, local_files_only=True, use_safetensors=True, device_map=config.device_map, **options
                 )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # weights of another shape
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f"backbone {folder!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     # What a folder sets for writing, say a penalty on words that come again, is no part of the model: `write` decides.
     model.generation_config = GenerationConfig.from_model_config(model.config)

@@ -41,8 +41,8 @@ class Server:
         try:
             address = urlsplit(self.base_url)
             _ = address.port  # which is read here, and may be none
-        except ValueError as error:
-            raise ConfigError(f"{what}: the server's address is none ({error}); write http://HOST:PORT/v1") from error
+        except ValueError:  # whose words hold what stands where a port should, which may be a key
+            raise ConfigError(f"{what}: the server's address is none; write http://HOST:PORT/v1") from None
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ConfigError(f"{what}: the server's address must begin with http:// or https://")
         if address.username or address.password or address.query:

@@ -80,6 +80,8 @@ def test_run_tells_of_a_failed_row_and_ends_with_status_1(cli: Callable, shop: P
             ["train", "absent", "SASRec", "--out", "x", "--set", "layer=3"],
             "'layer'; did you mean 'layers'",
         ),
+        (["run", "seeds.toml"], "seeds.0: Input should be greater than or equal to 0"),
+        (["data", "simulate", "--out", "seeds.toml/d", "--users", "20"], "seeds.toml/d: cannot be written"),
         (["evaluate", "absent", "absent"], "absent: neither a model folder nor a run folder"),
         (["recommend", "absent", "--history", "a"], "absent: neither a model folder nor a run folder"),
         (["recommend", "absent"], "give one of --history, --titles and --all-users"),
@@ -91,6 +93,8 @@ def test_a_mistake_is_one_line_on_stderr_and_status_2(
     cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    row = '[[models]]\nmodel = "MostPopular"\n'
+    (tmp_path / "seeds.toml").write_text(f'name = "x"\nseeds = [-1]\n[dataset]\npath = "d"\n{row}')
     done = cli(*arguments)
     assert done.status == 2
     assert done.out == ""
@@ -110,6 +114,16 @@ def test_where_nothing_can_be_written_nothing_is_trained(
     assert done.status == 2
     assert "file is a file, so no folder can be there; name another one" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_what_the_system_refuses_is_one_line_too(
+    cli: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shop: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sl.models.MostPopular, "save", lambda self, folder: (tmp_path / "file" / "in").mkdir())
+    done = cli("train", shop, "MostPopular", "--out", str(tmp_path / "m"))
+    assert done.status == 2
+    assert done.err.endswith("file/in: Not a directory; name another path\n")
 
 
 def test_train_evaluate_and_recommend_go_together(cli: Callable, shop: Path, tmp_path: Path) -> None:

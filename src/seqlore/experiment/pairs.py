@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from seqlore.config import Config, nearest
 from seqlore.errors import ConfigError
@@ -49,7 +49,7 @@ class CandidateSettings(Config):
     folds: int = Field(default=5, ge=2)
     retriever: Retriever = Retriever(model="SASRec")
     #: Of the draws for test cases. Training and validation have the models' seeds.
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _own_settings_only(self) -> Self:
@@ -162,7 +162,7 @@ class PairRecipe(Config):
     """A reranking experiment."""
 
     name: str = "rerank"
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     dataset: DatasetSettings
     split: SplitSettings = SplitSettings(protocol="user-ratio")
     candidates: CandidateSettings = CandidateSettings()

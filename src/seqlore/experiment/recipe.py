@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, field_validator, model_validator
 
 from seqlore.config import Config, nearest
 from seqlore.data.simulate import ShopConfig
@@ -80,8 +80,6 @@ def _distinct(values: Any) -> Any:
         return None
     if not isinstance(values, list | tuple):
         raise ValueError(f"write a list: [{values}]")
-    if below := [each for each in values if isinstance(each, int) and each < 0]:
-        raise ValueError(f"{below[0]} is no seed: seeds are 0 and above")
     if twice := [each for i, each in enumerate(values) if each in values[:i]]:
         raise ValueError(f"{twice[0]!r} stands there twice")
     return values
@@ -117,7 +115,7 @@ class ModelSettings(Config):
     #: "train+valid": fitted again on both after the validation cases have chosen the number of epochs.
     fit_on: Literal["train", "train+valid"] = "train"
     #: In place of the recipe's; a model without chance in it is fitted once, whatever is asked for.
-    seeds: Annotated[tuple[int, ...] | None, BeforeValidator(_distinct)] = Field(default=None, min_length=1)
+    seeds: Annotated[tuple[NonNegativeInt, ...] | None, BeforeValidator(_distinct)] = Field(default=None, min_length=1)
     #: What others report for this row on the published order of events, by metric.
     published: dict[str, float] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -170,7 +168,7 @@ class Recipe(Config):
 
     name: str = "run"
     #: Of the models; each is fitted once a seed, and tables give mean and standard deviation.
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_distinct)] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_distinct)] = Field(default=(0,), min_length=1)
     dataset: DatasetSettings
     split: SplitSettings = SplitSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

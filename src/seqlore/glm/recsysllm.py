@@ -46,7 +46,7 @@ from seqlore.glm.windows import WindowConfig
 from seqlore.language.decoding import Normalise, beam_search
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
-from seqlore.lore.corpus import check_corpora
+from seqlore.lore.corpus import AnyCorpus, check_corpora
 from seqlore.ranking import Lists, mask_, or_popular, top_k
 from seqlore.recommender import Recommender
 from seqlore.training import TrainConfig, train
@@ -61,11 +61,7 @@ class RecSysLLMConfig(TrainConfig):
         description="Folder of a GLM, ours or an original checkpoint, or of another causal model, which then gets the "
         "mechanism as an addition; None = a GLM of the data's own.",
     )
-    any_corpus: bool = Field(
-        default=False,
-        exclude_if=lambda any_corpus: not any_corpus,
-        description="Take a base model that was pretrained here on another dataset, or on more than a split trains on.",
-    )
+    any_corpus: AnyCorpus = False
     pretraining: GLMPretrainConfig = Field(
         default_factory=lambda: GLMPretrainConfig.parse({}, "pretraining"),
         description="Shape and pretraining of that one.",

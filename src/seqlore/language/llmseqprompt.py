@@ -36,7 +36,7 @@ from seqlore.language.sessions import SessionWriter, documents, short_titles
 from seqlore.language.slate import SlateMaker
 from seqlore.language.trie import Trie
 from seqlore.language.tuning import PairNet, Pairs, tune
-from seqlore.lore.corpus import Corpus, check_corpora
+from seqlore.lore.corpus import AnyCorpus, Corpus, check_corpora
 from seqlore.lore.model import Sampling
 from seqlore.lore.pretrain import PretrainConfig, pretrain
 from seqlore.ranking import Lists, or_popular
@@ -63,11 +63,7 @@ class LLMSeqPromptConfig(TrainConfig):
         default=None,
         description="Folder or hub name of a causal model; None = a small one is pretrained on the sessions.",
     )
-    any_corpus: bool = Field(
-        default=False,
-        exclude_if=lambda any_corpus: not any_corpus,
-        description="Take a base model that was pretrained here on another dataset, or on more than a split trains on.",
-    )
+    any_corpus: AnyCorpus = False
     pretraining: SessionPretraining = Field(
         default_factory=SessionPretraining,
         description="How that is done; it reads the training sessions only, whatever its corpus says.",

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -135,6 +135,16 @@ def session_document(titles: Iterable[str]) -> str:
 
 def _one_line(title: str) -> str:
     return re.sub("#{3,}", "##", " ".join(title.split()))  # the mark must not occur within a title
+
+
+#: A setting of what is tuned from a base model, see :func:`check_corpora`.
+AnyCorpus = Annotated[
+    bool,
+    Field(
+        exclude_if=lambda any_corpus: not any_corpus,
+        description="Take a base model that was pretrained here on another dataset, or on more than a split trains on.",
+    ),
+]
 
 
 def check_corpora(folder: Path, split: Split, what: str, unless: str) -> None:

@@ -12,6 +12,7 @@ from seqlore.glm.spans import MaskConfig
 from seqlore.glm.training import Average
 from seqlore.glm.windows import WindowConfig
 from seqlore.language.decoding import Normalise
+from seqlore.lore.corpus import AnyCorpus
 from seqlore.tasks.mixing import MixtureConfig
 from seqlore.training import TrainConfig
 
@@ -22,11 +23,7 @@ class TaskGLMConfig(TrainConfig):
     base_model: str | None = Field(
         default=None, description="Folder of a GLM or another causal model; None = a GLM of the data's own."
     )
-    any_corpus: bool = Field(
-        default=False,
-        exclude_if=lambda any_corpus: not any_corpus,
-        description="Take a base model that was pretrained here on another dataset, or on more than a split trains on.",
-    )
+    any_corpus: AnyCorpus = False
     pretraining: GLMPretrainConfig = Field(
         default_factory=lambda: GLMPretrainConfig.parse({}, "pretraining"), description="Of that one."
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from seqlore.config import Config, nearest
 from seqlore.errors import ConfigError
@@ -125,7 +125,7 @@ class TaskRecipe(Config):
     """A task experiment."""
 
     name: str = Field(default="tasks", description="Of the run folder.")
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Each row is fitted once a seed.")
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1, description="Each row is fitted once a seed.")
     dataset: DatasetSettings
     split: SplitSettings = Field(default_factory=SplitSettings, description="One tie rule.")
     material: MaterialConfig = Field(default_factory=MaterialConfig, description="What is told.")

@@ -188,6 +188,26 @@ def test_a_csv_without_header_and_in_latin_1(tmp_path: Path) -> None:
     assert events(read(latin, encoding="latin-1"), "user_id") == [("José",)]
 
 
+def test_quotes_within_a_field_are_characters(tmp_path: Path) -> None:
+    content = 'item_id,title,brand,note\n1,12" pan,Tefal,\n2,"say ""hi"", twice","a\nb",x\n\n3,14" lid\n'
+    catalogue = put(tmp_path / "p.csv", content)
+    source = put(tmp_path / "e.csv", "user_id,item_id\nu,1\nu,2\nu,3\n")
+    told = items(read(source, items=catalogue), "title", "brand", "note")
+    assert told["1"] == ('12" pan', "Tefal", None)
+    assert told["2"] == ('say "hi", twice', "a\nb", "x")
+    assert told["3"] == ('14" lid', None, None)
+    bare = put(tmp_path / "bare.csv", 'u,5" nail,3\nv,6" nail,4\n')
+    assert events(read(bare, header=["user_id", "item_id", "rating"]), "item_id") == [('5" nail',), ('6" nail',)]
+
+
+def test_texts_made_of_digits_stay_as_they_are(tmp_path: Path) -> None:
+    source = put(tmp_path / "e.csv", "user_id,item_id,rating,review\nu,1,5,10.50\nu,2,4,1e3\n")
+    catalogue = put(tmp_path / "p.csv", "item_id,title,price\n1,1984,10.50\n2,3.0,2\n")
+    dataset = read(source, items=catalogue)
+    assert events(dataset, "review", "rating") == [("10.50", 5.0), ("1e3", 4.0)]
+    assert items(dataset, "title", "price") == {"1": ("1984", 10.5), "2": ("3.0", 2.0)}
+
+
 def test_parquet(tmp_path: Path) -> None:
     frame = pl.DataFrame({"u": [1, 1], "item_id": ["a", "b"], "timestamp": [JULY * 1000, JULY * 1000 + 1]})
     frame.write_parquet(tmp_path / "e.parquet")
@@ -562,6 +582,15 @@ def test_a_dataset_folder_is_read_as_it_is(tmp_path: Path) -> None:
         ),
         ("e.csv", "user_id,item_id\nu,1\nu,2,3\n", {}, r"e\.csv, line 3: 3 fields where the first line has 2"),
         ("e.csv", 'user_id,item_id\n"u\nv",1\n,2\n', {}, r"e\.csv, line 4: user_id is empty"),
+        ("e.csv", 'user_id,item_id\nu,1\nu,"5" x\n', {}, r"e\.csv, line 3: not CSV \(',' expected after '\"'\)"),
+        ("e.csv", 'user_id,item_id,item_id\nu,5",1\n', {}, r"e\.csv, line 1: two columns are called 'item_id'"),
+        ("e.csv", 'user_id,item_id\nu,5"\nu,5",1\n', {}, r"e\.csv, line 3: 3 fields where the first line has 2"),
+        (
+            "e.csv",
+            "user_id,item_id,position\nu,1,1\nu,2,1.5\n",
+            {},
+            r"column 'position' .* needs Int32, first at row 2: 1.5",
+        ),
         ("e.csv", "user_id,item_id,rating\nu,1,5\nu,2,good\n", {}, r"e\.csv, line 3: rating 'good' is not a number"),
         (
             "e.csv",

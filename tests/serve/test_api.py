@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 import seqlore as sl
-from seqlore.data import Split
+from seqlore.data import Dataset, Split, leave_one_out
+from seqlore.models import MostPopular  # type: ignore[attr-defined]
+from seqlore.serve.app import create_app
+from seqlore.serve.settings import ServeSettings
 
 BRND, PRICE = {"attributes": {"brnd": ["x"]}}, {"attributes": {"price": ["x"]}}
 ALL = ["SASRec", "ItemKNN", "MostPopular", "frozen", "two-stage"]
@@ -88,6 +92,30 @@ def test_filters(http: TestClient, split: Split) -> None:
     price = items["price"][0]
     found = post(http, "recommend", history=[], k=40, filters={"attributes": {"price": [price]}})["lists"][0]
     assert split.catalog.ids[0] in ids(found["items"])
+
+
+def test_attributes_of_any_type_are_shown_and_those_that_compare_are_filters(split: Split, tmp_path: Path) -> None:
+    odd = split.catalog.items.with_columns(
+        pl.Series("size", [[1.0, 2.0]] * 40, dtype=pl.Array(pl.Float64, 2)),
+        pl.Series("nested", [[["a"], ["b"]]] * 40),
+        pl.lit(b"\xff").alias("thumbnail"),
+        pl.lit(timedelta(days=3)).alias("delivery"),
+    )
+    model = MostPopular().fit(leave_one_out(Dataset.from_frames(split.dataset.interactions, odd)))
+    app = create_app([model.save(tmp_path / "m")], ServeSettings(hosts=("testserver",)))
+    with TestClient(app, raise_server_exceptions=False) as http:
+        filters = {"attributes": {"size": [2]}}
+        assert len(post(http, "recommend", history=[], k=5, filters=filters)["lists"][0]["items"]) == 5
+        filters = {"attributes": {"size": [3]}}
+        assert post(http, "recommend", history=[], k=5, filters=filters)["lists"][0]["items"] == []
+        for name in ("nested", "thumbnail", "delivery"):
+            asked = {"history": [], "filters": {"attributes": {name: ["a"]}}}
+            answer = http.post("/v1/recommend", json=asked)
+            assert answer.status_code == 422, answer.text
+            assert "to filter by" in answer.json()["detail"]
+        told = http.get(f"/v1/items/{split.catalog.ids[0]}").json()["attributes"]
+        shown = {"size": [1.0, 2.0], "nested": [["a"], ["b"]], "thumbnail": "_w==", "delivery": "P3D"}
+        assert {name: told[name] for name in shown} == shown
 
 
 def test_similar(http: TestClient, split: Split, run_folder: Path) -> None:

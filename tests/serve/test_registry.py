@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ import pytest
 
 import seqlore as sl
 from seqlore.client import wire
-from seqlore.data import Split
+from seqlore.data import Dataset, Split, leave_one_out
 from seqlore.errors import DataError
 from seqlore.models import MostPopular, SASRec  # type: ignore[attr-defined]
 from seqlore.recommender import REGISTRY, model_class
@@ -174,8 +175,11 @@ def test_new_items_are_recommended_in_the_next_request_and_survive_a_reload(froz
         assert service.item(None, "new-1").added
         found = await service.items(None, "garden spade", 5, 0)
         assert found.items[0].item_id == "new-2"
+        again = wire.AddItemsRequest(items=[wire.NewItem(**item) for item in (NEW[1], {**NEW[0], "brand": None})])
+        assert (await service.add_items(again)).models == ["frozen"], "as one asks who got no answer in time"
+        assert service.models().models[0].added == 2
         with pytest.raises(Refused, match="'new-1' is in the catalogue already"):
-            await service.registry.add("frozen", pl.DataFrame(NEW))
+            await service.registry.add("frozen", pl.DataFrame([{**NEW[0], "title": "another"}]))
         await service.registry.reload("frozen")
         assert [i.item_id for i in (await service.recommend(asked)).lists[0].items] == ["new-2"]
 
@@ -188,12 +192,38 @@ def test_new_items_have_a_limit_and_need_text(frozen: Path) -> None:
     async def main() -> None:
         with pytest.raises(Refused, match="takes 1 new items"):
             await service.registry.add("frozen", pl.DataFrame(NEW))
-        with pytest.raises(Refused, match="an attribute is of another type than in the catalogue"):
-            await service.registry.add("frozen", pl.DataFrame([{**NEW[0], "categories": "a list there, a text here"}]))
+        with pytest.raises(Refused, match="item 'new-1': categories 'a text' is no List"):
+            await service.registry.add("frozen", pl.DataFrame([{**NEW[0], "categories": "a text"}]))
 
     asyncio.run(main())
     with pytest.raises(DataError, match="'a' has no text in title"):
         with_new_items(sl.load(frozen), pl.DataFrame([{"item_id": "a", "title": " "}]))
+
+
+def test_attributes_of_new_items_are_what_the_catalogue_has_or_refused(split: Split, tiny_encoder: Path) -> None:
+    from seqlore.models import LLMSeqSim  # type: ignore[attr-defined]
+
+    odd = split.catalog.items.with_columns(
+        first=pl.lit("2024-05-01").str.to_date(),
+        pieces=pl.lit(1),
+        sizes=pl.concat_list(pl.lit(1)),
+        weight=pl.lit(2.5),
+    )
+    shop = Dataset.from_frames(split.dataset.interactions, odd)
+    model = LLMSeqSim(text={"encoder": str(tiny_encoder), "store": None}).fit(leave_one_out(shop))
+    given = {
+        "item_id": "new",
+        "title": "spade",
+        "first": "2026-11-23",
+        "pieces": 3.0,
+        "sizes": [4.0],
+        "weight": "7.5",
+    }
+    new = with_new_items(model, pl.DataFrame([given])).catalog.items[-1].to_dicts()[0]
+    assert (new["first"], new["pieces"], new["sizes"], new["weight"]) == (date(2026, 11, 23), 3, [4], 7.5)
+    for name, wrong in {"first": "soon", "pieces": 2.5, "sizes": [1.0, 0.5], "weight": "heavy"}.items():
+        with pytest.raises(DataError, match=f"item 'new': {name} .* is no "):
+            with_new_items(model, pl.DataFrame([{**given, name: wrong}]))
 
 
 def test_a_model_that_learned_each_item_takes_no_new_ones(split: Split) -> None:

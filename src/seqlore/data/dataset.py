@@ -69,10 +69,13 @@ def conform(
             frame = frame.with_columns(pl.col(name).dt.epoch("s"))
             continue
         cast = frame[name].cast(dtype, strict=False) if castable else None
-        if cast is None or cast.null_count() > frame[name].null_count():
+        lost = None if cast is None else cast.is_null() & frame[name].is_not_null()
+        if lost is not None and name == "position" and have.is_float():  # cut, places would be equal that are not
+            lost |= (cast != frame[name]).fill_null(False)
+        if lost is None or lost.any():
             detail = ""
-            if cast is not None:
-                row = int((cast.is_null() & frame[name].is_not_null()).arg_max() or 0)
+            if lost is not None:
+                row = int(lost.arg_max() or 0)
                 detail = f", first at row {row + 1}: {frame[name][row]!r}"
             raise DataError(
                 f"{what}: column {name!r} has type {have} but needs {dtype}{detail}; convert it before the import"

@@ -41,7 +41,8 @@ def takes_new_items(model: Model) -> bool:
 def with_new_items(model: Model, items: pl.DataFrame) -> Model:
     """A copy of the model whose catalogue ends with ``items`` (item_id, title, …); the model itself stays as it is.
 
-    Raises: DataError: the model cannot, an id is known already, or an item has no text in the fields that are read.
+    Raises: DataError: the model cannot, an id is known already, an item has no text in the fields that are read, or an
+        attribute is not what the catalogue has there.
     """
     source = _source(model)
     if isinstance(model, HasWithItems):
@@ -55,11 +56,8 @@ def with_new_items(model: Model, items: pl.DataFrame) -> Model:
         raise DataError(f"item {known[0]!r} is in the catalogue already; give new items ids of their own")
     old = model.catalog.items
     # Columns that the catalogue lacks are dropped, those that the items lack are null; types are the catalogue's.
-    columns = [
-        pl.col(name).cast(dtype, strict=False) if name in items.columns else pl.lit(None, dtype).alias(name)
-        for name, dtype in old.schema.items()
-    ]
-    new = items.select(columns)
+    given = items.with_columns(pl.lit(None).alias(c) for c in old.columns if c not in items.columns)
+    new = pl.DataFrame([_as(dtype, given[name], items["item_id"]) for name, dtype in old.schema.items()])
     texts = [_joined(row, fields) for row in items.iter_rows(named=True)]
     if not all(texts):
         missing = items["item_id"][texts.index("")]
@@ -97,6 +95,28 @@ def _source(model: Model) -> TextSource | None:
         of_items = {name for name, tensor in model.state().items() if tensor.ndim and len(tensor) == model.catalog.size}
         return init if of_items <= {"items.text", "counts", "log_q", "bias"} else None
     return None
+
+
+def _as(dtype: pl.DataType, column: pl.Series, ids: pl.Series) -> pl.Series:
+    """The column as the catalogue has it. Raises: DataError: a value that would be lost, or would not be the same."""
+    try:
+        if dtype.is_temporal() and column.dtype == pl.String():
+            cast = column.str.strptime(dtype, strict=False)  # type: ignore[arg-type]
+        else:
+            cast = column.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:
+        cast = pl.Series(column.name, [None] * len(column), dtype=dtype)
+    for item, given, taken in zip(ids, column.to_list(), cast.to_list(), strict=True):
+        if not _kept(given, taken):
+            raise DataError(f"item {item!r}: {column.name} {given!r} is no {dtype}, which the catalogue has there")
+    return cast
+
+
+def _kept(given: object, taken: object) -> bool:
+    if isinstance(given, list):
+        return isinstance(taken, list) and all(map(_kept, given, taken))
+    cut = isinstance(given, float) and isinstance(taken, int) and given != taken
+    return given is None or (taken is not None and not cut)
 
 
 def _joined(row: dict, fields: tuple[str, ...]) -> str:

@@ -13,8 +13,13 @@ from seqlore.serve.refused import Refused
 
 
 def attributes(catalog: Catalog) -> list[str]:
-    """Columns that items can be filtered by: everything but id and title."""
-    return [c for c in catalog.items.columns if c not in ("item_id", "title")]
+    """Columns that items can be filtered by, id and title aside: texts, numbers, truths, times and lists of these."""
+    return [c for c, dtype in catalog.items.schema.items() if c not in ("item_id", "title") and _comparable(dtype)]
+
+
+def _comparable(dtype: pl.DataType) -> bool:
+    entry = dtype.inner if isinstance(dtype, (pl.List, pl.Array)) else dtype
+    return not entry.is_nested() and entry not in (pl.Binary, pl.Duration, pl.Object)
 
 
 def allowed(catalog: Catalog, filters: Filters, field: str = "filters") -> NDArray[np.int32]:
@@ -22,11 +27,11 @@ def allowed(catalog: Catalog, filters: Filters, field: str = "filters") -> NDArr
 
     Raises: Refused: an attribute that the catalogue lacks, or a value that is no number where the attribute is one.
     """
-    inside = np.ones(len(catalog), bool)
+    inside, known = np.ones(len(catalog), bool), attributes(catalog)
     for name, values in (filters.attributes or {}).items():
         where = f"{field}.attributes.{name}"
-        if name not in attributes(catalog):
-            raise Refused(f"items have no attribute {name!r}{nearest(name, attributes(catalog))}", where)
+        if name not in known:
+            raise Refused(f"items have no attribute {name!r} to filter by{nearest(name, known)}", where)
         inside &= catalog.items.select(_has(name, catalog.items.schema[name], values, where)).to_series().to_numpy()
     out = np.flatnonzero(inside).astype(np.int32) + 1
     if filters.items is not None:
@@ -41,7 +46,8 @@ def _has(name: str, dtype: pl.DataType, values: list[Value], field: str) -> pl.E
     if isinstance(dtype, (pl.List, pl.Array)):
         inner = dtype.inner
         assert isinstance(inner, pl.DataType)
-        found = pl.col(name).list.eval(_is(pl.element(), inner, values, field)).list.any()
+        entries = pl.col(name).arr.to_list() if isinstance(dtype, pl.Array) else pl.col(name)
+        found = entries.list.eval(_is(pl.element(), inner, values, field)).list.any()
     else:
         found = _is(pl.col(name), dtype, values, field)
     return found.fill_null(False).alias("has")

@@ -89,21 +89,24 @@ class Registry:
     async def add(self, name: str, items: pl.DataFrame) -> Lane:
         """Put a model that knows ``items`` too in place of the named one.
 
+        Items that it was given before, and that are the same, are passed over: who got no answer in time asks again.
+
         Raises: Refused: the model cannot take them, knows one already, or has been given too many.
         """
         self.get(name, "add_items")
         async with self._changes[name]:
-            served = self.get(name, "add_items").served
-            most = self.settings.added_items
+            lane = self.get(name, "add_items")
+            served, most = lane.served, self.settings.added_items
+            had = {row["item_id"]: _told(row) for frame in self._added[name] for row in frame.iter_rows(named=True)}
+            items = items.filter([had.get(row["item_id"]) != _told(row) for row in items.iter_rows(named=True)])
+            if items.is_empty():
+                return lane
             if served.added + len(items) > most:
                 raise Refused(f"{name} takes {most:,} new items at run time and has {served.added:,}", "items", 409)
             try:
                 lane = self._put(await asyncio.to_thread(self._extended, served, items), swap=True)
             except DataError as error:
                 raise Refused(str(error), "items") from error
-            except pl.exceptions.PolarsError as error:
-                why = str(error).splitlines()[0]
-                raise Refused(f"an attribute is of another type than in the catalogue ({why})", "items") from error
             self._added[name].append(items)
             return lane
 
@@ -138,7 +141,8 @@ class Registry:
             metrics.swaps.labels(name).inc()
         return lane
 
-    def frame(self, items: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    @staticmethod
+    def frame(items: Sequence[dict[str, Any]]) -> pl.DataFrame:
         """New items as rows. Raises: Refused: an id stands there twice."""
         ids = [item["item_id"] for item in items]
         if len(set(ids)) != len(ids):
@@ -146,3 +150,8 @@ class Registry:
             raise Refused(f"item {twice!r} stands there twice", "items")
         columns = list(dict.fromkeys(key for item in items for key in item))
         return pl.DataFrame({c: pl.Series([item.get(c) for item in items], strict=False) for c in columns})
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a new item; what others of its request have, and it lacks, is null in its row."""
+    return {name: value for name, value in row.items() if value is not None}

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
 from seqlore.client import wire
 from seqlore.data import Sequences
@@ -134,9 +135,10 @@ class Service:
         if not index:
             raise Refused(f"{served.name} knows no item {item_id!r}", "item_id", 404)
         row = served.catalog.items.row(index - 1, named=True)
+        told = {k: v for k, v in row.items() if k not in ("item_id", "title") and v is not None}
         return wire.ItemDetail(
             **served.shown(index).model_dump(),
-            attributes={k: v for k, v in row.items() if k not in ("item_id", "title") and v is not None},
+            attributes=to_jsonable_python(told, bytes_mode="base64"),
             knowledge=self.knowledge.of(item_id),
             added=index > len(served.catalog) - served.added,
         )

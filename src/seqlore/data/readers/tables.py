@@ -6,14 +6,14 @@ import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import polars as pl
 
 from seqlore.config import nearest
 from seqlore.data.readers._files import CHUNK, first_record, is_gzip, lines, record_line, records
-from seqlore.data.readers._frames import Raw
+from seqlore.data.readers._frames import TEXTS, Raw
 from seqlore.errors import DataError
 
 #: A whole column of these is a column of numbers. A leading zero says code, not number (zip, EAN, phone).
@@ -93,8 +93,8 @@ def read_table(
 ) -> pl.DataFrame:
     """One table, its columns renamed by ``mapping`` (ours → theirs).
 
-    A column of a CSV that holds nothing but numbers becomes a column of numbers, ids excepted. ``kind`` is the ending
-    that tells how to read it, where that of the file does not.
+    A column of a CSV that holds nothing but numbers becomes a column of numbers, ids and texts (a book called "1984")
+    excepted. ``kind`` is the ending that tells how to read it, where that of the file does not.
 
     Raises: DataError: unknown kind of file, damaged, or without a mapped column.
     """
@@ -107,7 +107,7 @@ def read_table(
         return rename(frame, mapping, path)
     if kind in _TEXT_SUFFIXES:
         frame = rename(_read_csv(path, separator, header, encoding), mapping, path)
-        return frame.with_columns(_number(column) for column in frame if not column.name.endswith("_id"))
+        return frame.with_columns(_number(c) for c in frame if not c.name.endswith("_id") and c.name not in TEXTS)
     if kind in _JSON_SUFFIXES:
         return rename(_read_json_lines(path), mapping, path)
     known = ", ".join((*_TEXT_SUFFIXES, *_JSON_SUFFIXES, ".parquet"))
@@ -146,9 +146,8 @@ def _read_csv(path: Path, separator: str | None, header: Sequence[str] | None, e
             infer_schema=False,
             encoding="utf8" if native else encoding,
         )
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        _csv_fault(path, separator, encoding)
-        raise DataError(f"{path}: not a readable CSV ({_first(error)})") from error
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
+        frame = _csv_by_line(path, separator, header is None, encoding)
     # A line without anything in it is no event, wherever it stands.
     frame = frame.filter(pl.any_horizontal(pl.all().is_not_null()))
     if any("\n" in name for name in frame.columns):
@@ -167,18 +166,33 @@ def _number(column: pl.Series) -> pl.Series:
     return column.cast(pl.Int64 if whole else pl.Float64)
 
 
-def _csv_fault(path: Path, separator: str, encoding: str) -> None:
-    """Read the file once more, slowly, to name the line at fault, where one line is."""
-    reader = csv.reader((line for _, line in lines(path, encoding)), delimiter=separator)
-    width = 0
+def _csv_by_line(path: Path, separator: str, has_header: bool, encoding: str) -> pl.DataFrame:
+    """What polars cannot read, read slowly: a quote within a field that is not quoted (12" pan) is a character.
+
+    Raises: DataError: with the line at fault.
+    """
+    reader = csv.reader((line + "\n" for _, line in lines(path, encoding)), delimiter=separator, strict=True)
+    rows = filter(any, reader)
     try:
-        for fields in reader:
-            width = width or len(fields)
-            if len(fields) > width:
+        first = next(rows, [])
+        names = first if has_header else [f"column_{i}" for i in range(1, len(first) + 1)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(f"{path}, line {reader.line_num}: two columns are called {twice!r}; rename one")
+
+        def fitted(fields: list[str]) -> list[str | None]:
+            if len(fields) > len(names):
                 raise DataError(
-                    f"{path}, line {reader.line_num}: {len(fields)} fields where the first line has {width}; "
+                    f"{path}, line {reader.line_num}: {len(fields)} fields where the first line has {len(names)}; "
                     "quote the field that holds the separator, or name the right --separator"
                 )
+            return [field or None for field in fields] + [None] * (len(names) - len(fields))
+
+        rows = rows if has_header else chain([first], rows)
+        schema, parts = dict.fromkeys(names, pl.String), []
+        while chunk := list(map(fitted, islice(rows, CHUNK))):
+            parts.append(pl.DataFrame(chunk, schema, orient="row"))
+        return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not CSV ({error}); mend the line") from error
 

@@ -25,6 +25,11 @@ def write(folder: Path, head: Mapping[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(whole, indent=2, default=str) + "\n")
 
 
+def is_there(folder: Path) -> bool:
+    """Whether the folder has the files of a model; whether they are as they were saved is ``read``'s to tell."""
+    return all((folder / name).is_file() for name in ("config.json", *ALWAYS))
+
+
 def read(folder: Path) -> dict[str, Any]:
     """``config.json``, when everything that it tells of is there and as it was saved.
 

@@ -79,6 +79,10 @@ def test_bad_folders_are_refused(tmp_path: Path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(DataError, match=r"dataset\.json: not valid JSON"):
         Dataset.load(tmp_path)
+    for content, says in {"[1]": "holds no JSON object", '{"name": 3}': "name is 3 but must be a str"}.items():
+        (tmp_path / "dataset.json").write_text(content)
+        with pytest.raises(DataError, match=rf"dataset\.json: {says}"):
+            Dataset.load(tmp_path)
 
 
 def test_ids_that_a_table_holds_as_whole_floats_are_those_of_integers() -> None:

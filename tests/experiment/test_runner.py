@@ -15,7 +15,7 @@ import pytest
 import seqlore as sl
 from backbones import make_backbone
 from seqlore.config import digest
-from seqlore.data import Split
+from seqlore.data import Split, leave_one_out
 from seqlore.data.simulate import simulate
 from seqlore.errors import DataError
 from seqlore.experiment import Recipe, model_folder, refit, run
@@ -437,8 +437,8 @@ def test_a_damaged_winner_is_one_sentence(tmp_path: Path, damaged: str) -> None:
 
 
 def test_the_journal_forgets_a_trial_that_was_begun_again(tmp_path: Path) -> None:
-    for name in ("cases", "model"):
-        (tmp_path / name).touch()
+    pl.DataFrame({"rank": [1]}).write_parquet(tmp_path / "cases")
+    saved = MostPopular().fit(leave_one_out(simulate(users=20, items=60, seed=1))).save(tmp_path / "model")
     journal = Journal(tmp_path)
     key = {"label": "a", "ties": "file", "seed": 0}
     journal.write("trial", **key, cases="cases", model_folder="model")
@@ -447,6 +447,21 @@ def test_the_journal_forgets_a_trial_that_was_begun_again(tmp_path: Path) -> Non
     assert journal.finished() == {}
     journal.write("trial", **key, cases="cases", model_folder="gone")
     assert journal.finished() == {}, "its model is not there"
+    journal.write("trial", **key, cases="cases", model_folder="model")
+    with journal.path.open("ab") as file:
+        file.write(b'\xff{"step": "trial"\n[1]\n')
+    assert list(journal.finished()) == [("a", "file", 0)], "lines that are damaged are passed over"
+    (saved / "model.safetensors").unlink()
+    assert journal.finished() == {}, "its model is not whole"
+
+
+def test_damaged_files_of_a_finished_trial_are_made_again(recipe: Recipe, tmp_path: Path, fits: dict[str, int]) -> None:
+    first = run(recipe, out=tmp_path).board
+    damaged = tmp_path / "cases" / "Markov--file--0.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    again = run(recipe, out=tmp_path).board
+    assert fits == {"MostPopular": 2, "Markov": 3}
+    assert [row["metrics"] for row in again["rows"]] == [row["metrics"] for row in first["rows"]]
 
 
 def test_text_sources_are_found_at_any_depth() -> None:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from polars.testing import assert_frame_equal
 
 from seqlore.data import Dataset
-from seqlore.errors import ConfigError, MissingExtraError
+from seqlore.errors import ConfigError, MissingExtraError, SeqloreError
 from seqlore.experiment import Recipe
 from seqlore.tuning import Search, TuneResult, study, tune, worker
 
@@ -182,6 +182,17 @@ def test_another_study_in_the_folder_is_refused(recipe: Make, tmp_path: Path) ->
     with FileLock(tmp_path / "study.lock"), pytest.raises(ConfigError, match="another search works on this study"):
         tune(recipe(), QUICK, out=tmp_path)
     assert (tmp_path / "trials.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["study.json", "study.db"])
+def test_a_damaged_study_is_one_sentence_and_stays_as_it_is(recipe: Make, tmp_path: Path, name: str) -> None:
+    tune(recipe(), QUICK.model_copy(update={"trials": 1}), out=tmp_path)
+    for log in tmp_path.glob("study.db-*"):  # from which SQLite would restore it
+        log.unlink()
+    (tmp_path / name).write_bytes(b"[1, no study" * 1000)
+    with pytest.raises(SeqloreError, match=rf"{name}: .*restore it from a copy, or name another --out"):
+        tune(recipe(), QUICK, out=tmp_path)
+    assert (tmp_path / name).read_bytes() == b"[1, no study" * 1000
 
 
 def test_the_row_must_be_named_where_there_are_several(recipe: Make, tmp_path: Path) -> None:

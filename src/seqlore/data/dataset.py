@@ -128,6 +128,20 @@ def _content_hash(frame: pl.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
+def _meta(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}); mend or delete it") from error
+    kinds = {"name": str, "filters": list, "notes": list}
+    if not isinstance(meta, dict):
+        raise DataError(f"{path}: holds no JSON object; mend or delete it")
+    for name, kind in kinds.items():
+        if not isinstance(meta.get(name, kind()), kind):
+            raise DataError(f"{path}: {name} is {meta[name]!r} but must be a {kind.__name__}; mend or delete it")
+    return meta
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Immutable interactions, items and users.
@@ -199,12 +213,7 @@ class Dataset:
                     f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); import it again"
                 ) from error
 
-        meta: dict[str, Any] = {}
-        if (folder / "dataset.json").is_file():
-            try:
-                meta = json.loads((folder / "dataset.json").read_text())
-            except ValueError as error:
-                raise DataError(f"{folder / 'dataset.json'}: not valid JSON ({error}); mend or delete it") from error
+        meta = _meta(folder / "dataset.json") if (folder / "dataset.json").is_file() else {}
         interactions = read("interactions")
         assert interactions is not None
         name = meta.pop("name", folder.resolve().name)

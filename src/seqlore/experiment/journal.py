@@ -8,6 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from seqlore import manifest
+
 Key = tuple[str, str, int]
 
 
@@ -27,13 +31,14 @@ class Journal:
             file.write(json.dumps({"time": now(), "step": step, **facts}, default=str, ensure_ascii=False) + "\n")
 
     def finished(self) -> dict[Key, dict[str, Any]]:
-        """The latest record of each trial (label, ties, seed) that ended and whose files are there.
+        """The latest record of each trial (label, ties, seed) that ended and whose files are there and whole.
 
         A trial that was begun again and did not end has none: its files may be half written. A line that a kill cut
-        short is passed over.
+        short, or that is damaged, is passed over.
         """
         records: dict[Key, dict[str, Any]] = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []:
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
+        for line in text.splitlines():
             try:
                 step = json.loads(line)
                 key = (step["label"], step["ties"], step["seed"]) if step["step"] in ("begin", "trial") else None
@@ -43,10 +48,15 @@ class Journal:
                 records.pop(key, None)
             if key is not None and step["step"] == "trial":
                 records[key] = step
-        return {k: r for k, r in records.items() if self._there(r["cases"]) and self._there(r["model_folder"])}
+        return {key: record for key, record in records.items() if self._there(record)}
 
-    def _there(self, name: str) -> bool:
-        return (self.folder / name).exists()
+    def _there(self, record: dict[str, Any]) -> bool:
+        """A record without its model or its cases is of no use: the trial is done again."""
+        try:
+            pl.read_parquet_schema(self.folder / record["cases"])
+        except (KeyError, TypeError, OSError, pl.exceptions.PolarsError):
+            return False
+        return manifest.is_there(self.folder / record["model_folder"])
 
 
 def now() -> str:

@@ -157,7 +157,10 @@ def _same_study(folder: Path, identity: dict[str, Any]) -> None:
     if not path.is_file() or not (folder / "study.db").is_file():  # no trial was begun yet
         write_json(path, identity)
         return
-    earlier = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        earlier = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: damaged ({error}); restore it from a copy, or name another --out") from error
     differing = [name for name in identity if json.loads(json.dumps(identity[name])) != earlier.get(name)]
     if differing:
         raise ConfigError(

@@ -14,9 +14,11 @@ from typing import Any
 import optuna
 import torch
 from filelock import FileLock
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import DBAPIError
 
 from seqlore.errors import ConfigError, DataError, SeqloreError
 from seqlore.experiment.data import open_dataset
@@ -50,18 +52,24 @@ class Job:
     deadline: float | None
 
     def study(self) -> Study:
-        """The study in ``study.db``, made where it is not there. SQLite: a kill leaves it whole, workers take turns."""
+        """The study in ``study.db``, made where it is not there. SQLite: a kill leaves it whole, workers take turns.
+
+        Raises: DataError: the file is no such study.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = self.folder / "study.db"
-        storage = RDBStorage("sqlite:///study.db", engine_kwargs={"creator": lambda: _connect(path)})
-        return optuna.create_study(
-            storage=storage,
-            study_name="seqlore",
-            direction="maximize",
-            load_if_exists=True,
-            sampler=ResumableTPE(self.search.seed, self.search.starts),
-            pruner=LowestPruner(self.search.prune, self.search.starts),
-        )
+        try:
+            return optuna.create_study(
+                storage=RDBStorage("sqlite:///study.db", engine_kwargs={"creator": lambda: _connect(path)}),
+                study_name="seqlore",
+                direction="maximize",
+                load_if_exists=True,
+                sampler=ResumableTPE(self.search.seed, self.search.starts),
+                pruner=LowestPruner(self.search.prune, self.search.starts),
+            )
+        except (sqlite3.DatabaseError, DBAPIError, StorageInternalError) as error:
+            why = str(error).splitlines()[0]
+            raise DataError(f"{path}: cannot be used ({why}); restore it from a copy, or name another --out") from error
 
     def folds(self) -> list[Fold]:
         """The validation folds of the recipe's split, under its first tie rule."""

@@ -6,11 +6,21 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from seqlore.errors import ConfigError
+
+
+def _folder_name(name: str) -> str:
+    if not name.strip() or name.startswith(".") or set(name) & set("/\\\0"):
+        raise ValueError("it is the name of a folder in runs/: no slash, no dot at its beginning, not empty")
+    return name
+
+
+#: What a run is called, and its folder where no other is named.
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
 class Config(BaseModel):

@@ -606,6 +606,7 @@ def test_a_dataset_folder_is_read_as_it_is(tmp_path: Path) -> None:
             {"header": ["user_id", "item_id"]},
             r"2 column names were given but the lines have 3 fields",
         ),
+        ("e.csv", "a,b\n", {"header": ["item_id", "item_id"]}, r"two columns were given the name 'item_id'"),
         (
             "e.csv",
             "user_id,item_id\nu,1\n",

@@ -89,6 +89,7 @@ def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: 
     ("changes", "sentence"),
     [
         (["seeds=0"], "seeds: write a list: [0]"),
+        (["name=../elsewhere"], "name: it is the name of a folder in runs/: no slash, no dot at its beginning"),
         (["seeds=[1, 2, 1]"], "seeds: 1 stands there twice"),
         (["models.SASRec.seeds=[3, 3]"], "models.1.seeds: 3 stands there twice"),
         (['split.ties=["file", "file"]'], "split.ties: the same rule stands there twice"),

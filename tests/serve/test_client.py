@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,9 @@ from fastapi.testclient import TestClient
 from seqlore.client import AsyncClient, ByTitle, Client, Filters, NewItem, ServiceError
 from seqlore.client import client as module
 from seqlore.data import Split
+from seqlore.models import MostPopular  # type: ignore[attr-defined]
+from seqlore.serve.app import create_app
+from seqlore.serve.settings import ServeSettings
 
 
 @pytest.fixture
@@ -147,7 +151,7 @@ def test_a_change_is_not_sent_twice_where_it_may_have_arrived(monkeypatch: pytes
 
 
 def test_a_change_may_take_its_time() -> None:
-    given: dict[str, float] = {}
+    given: dict[str, float | None] = {}
 
     def note(request: httpx.Request) -> httpx.Response:
         given[request.url.path] = request.extensions["timeout"]["read"]
@@ -157,6 +161,10 @@ def test_a_change_may_take_its_time() -> None:
     client.models()
     client.add_items([NewItem(item_id="a", title="b")])
     assert given == {"/v1/models": 3, "/v1/items": 310}
+    endless = Client(transport=httpx.MockTransport(note), timeout=None)
+    endless.models()
+    endless.add_items([NewItem(item_id="a", title="b")])
+    assert given == {"/v1/models": None, "/v1/items": None}
 
 
 def test_a_stranger_at_the_address_is_told() -> None:
@@ -179,3 +187,21 @@ def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     Client(transport=httpx.MockTransport(note)).models()
     Client(transport=httpx.MockTransport(note), token="own").models()
     assert given == ["Bearer abc", "Bearer own"]
+
+
+def test_a_token_of_any_letters_opens_and_one_that_is_no_line_is_not_shown(split: Split, tmp_path: Path) -> None:
+    folder = MostPopular().fit(split).save(tmp_path / "m")
+    app = create_app([folder], ServeSettings(hosts=("127.0.0.1",), token="tökén ключ"))
+    inside = httpx.ASGITransport(app)
+
+    async def main() -> None:
+        async with AsyncClient(token="tökén ключ\n", transport=inside) as client:
+            assert (await client.models()).models[0].name == "m"
+        async with AsyncClient(token="token", transport=inside) as client:
+            with pytest.raises(ServiceError, match="give the service's token"):
+                await client.models()
+
+    asyncio.run(main())
+    with pytest.raises(ServiceError, match="no header can carry") as told:
+        Client(token="sec\nret")
+    assert "sec" not in str(told.value)

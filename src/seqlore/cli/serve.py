@@ -124,8 +124,9 @@ def _token(file: Path | None) -> str | None:
         return os.environ.get("SEQLORE_TOKEN") or None
     try:
         token = file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"{file}: the token cannot be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{file}: the token cannot be read ({why})") from None
     if not token:
         raise ConfigError(f"{file}: there is no token in it")
     return token

@@ -40,20 +40,23 @@ class ServiceError(SeqloreError):
 class _Base:
     """What both clients do alike."""
 
-    def __init__(self, url: str, token: str | None, timeout: float, retries: int) -> None:
+    def __init__(self, url: str, token: str | None, timeout: float | None, retries: int) -> None:
         self.url, self._retries = url.rstrip("/"), retries
-        token = token or os.environ.get("SEQLORE_TOKEN")
+        token = (token or os.environ.get("SEQLORE_TOKEN") or "").strip()
+        if not token.isprintable():
+            raise ServiceError("the token holds characters that no header can carry; give it as one line of text")
         self._options: dict[str, Any] = {
             "base_url": self.url,
             "timeout": timeout,
-            "headers": {"authorization": f"Bearer {token}"} if token else {},
+            "headers": {"authorization": f"Bearer {token}".encode()} if token else {},
         }
 
     def _sent(self, call: Call[Any]) -> dict[str, Any]:
         headers = {} if call.content is None else {"content-type": "application/json"}
         sent: dict[str, Any] = {"params": call.params, "content": call.content, "headers": headers}
         if call.once:
-            sent["timeout"] = max(self._options["timeout"], CHANGE)
+            timeout = self._options["timeout"]
+            sent["timeout"] = None if timeout is None else max(timeout, CHANGE)
         return sent
 
     def _pause(self, attempt: int, call: Call[Any], got: httpx.Response | httpx.HTTPError) -> float | None:
@@ -94,9 +97,9 @@ class Client(_Base):
     """
 
     def __init__(
-        self, url: str = HERE, *, token: str | None = None, timeout: float = 30.0, retries: int = 3, **http: Any
+        self, url: str = HERE, *, token: str | None = None, timeout: float | None = 30.0, retries: int = 3, **http: Any
     ) -> None:
-        """Args: token: None = SEQLORE_TOKEN. timeout: seconds. http: further arguments of ``httpx.Client``."""
+        """Args: token: None = SEQLORE_TOKEN. timeout: seconds; None: no end. http: more of ``httpx.Client``."""
         super().__init__(url, token, timeout, retries)
         self._http = httpx.Client(**self._options, **http)
 
@@ -174,9 +177,9 @@ class AsyncClient(_Base):
     """As :class:`Client`, for ``async`` code."""
 
     def __init__(
-        self, url: str = HERE, *, token: str | None = None, timeout: float = 30.0, retries: int = 3, **http: Any
+        self, url: str = HERE, *, token: str | None = None, timeout: float | None = 30.0, retries: int = 3, **http: Any
     ) -> None:
-        """Args: as of :class:`Client`; http: further arguments of ``httpx.AsyncClient``."""
+        """Args: as of :class:`Client`; http: more of ``httpx.AsyncClient``."""
         super().__init__(url, token, timeout, retries)
         self._http = httpx.AsyncClient(**self._options, **http)
 

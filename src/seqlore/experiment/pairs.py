@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import Field, NonNegativeInt, model_validator
 
-from seqlore.config import Config, nearest
+from seqlore.config import Config, FolderName, nearest
 from seqlore.errors import ConfigError
 from seqlore.evaluation import parse_metric
 from seqlore.experiment.overrides import apply, merged
@@ -161,7 +161,7 @@ class Judging(Config):
 class PairRecipe(Config):
     """A reranking experiment."""
 
-    name: str = "rerank"
+    name: FolderName = "rerank"
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     dataset: DatasetSettings
     split: SplitSettings = SplitSettings(protocol="user-ratio")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import BeforeValidator, Field, NonNegativeInt, field_validator, model_validator
 
-from seqlore.config import Config, nearest
+from seqlore.config import Config, FolderName, nearest
 from seqlore.data.simulate import ShopConfig
 from seqlore.errors import ConfigError
 from seqlore.evaluation import parse_metric
@@ -166,7 +166,7 @@ def _seeded(model: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
 class Recipe(Config):
     """An experiment."""
 
-    name: str = "run"
+    name: FolderName = "run"
     #: Of the models; each is fitted once a seed, and tables give mean and standard deviation.
     seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_distinct)] = Field(default=(0,), min_length=1)
     dataset: DatasetSettings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from seqlore.config import Config
 
@@ -10,8 +12,8 @@ from seqlore.config import Config
 class ServeSettings(Config):
     """What the service refuses, how it batches, and when it builds an index."""
 
-    token: str | None = Field(
-        default=None, min_length=1, repr=False, description="Bearer token that requests must show."
+    token: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = Field(
+        default=None, repr=False, description="Bearer token that requests must show."
     )
     writes: bool = Field(default=True, description="Items may be added and models reloaded over HTTP.")
     hosts: tuple[str, ...] = Field(

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from seqlore.config import Config, nearest
+from seqlore.config import Config, FolderName, nearest
 from seqlore.errors import ConfigError
 from seqlore.experiment.overrides import apply
 from seqlore.experiment.recipe import DatasetSettings
@@ -124,7 +124,7 @@ class Published(Config):
 class TaskRecipe(Config):
     """A task experiment."""
 
-    name: str = Field(default="tasks", description="Of the run folder.")
+    name: FolderName = Field(default="tasks", description="Of the run folder.")
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1, description="Each row is fitted once a seed.")
     dataset: DatasetSettings
     split: SplitSettings = Field(default_factory=SplitSettings, description="One tie rule.")

@@ -155,6 +155,8 @@ def _read_csv(path: Path, separator: str | None, header: Sequence[str] | None, e
     if header is not None:
         if len(header) != frame.width:
             raise DataError(f"{path}: {len(header)} column names were given but the lines have {frame.width} fields")
+        if twice := next((name for name in header if header.count(name) > 1), None):
+            raise DataError(f"{path}: two columns were given the name {twice!r}; each needs its own")
         frame.columns = list(header)
     return frame
 

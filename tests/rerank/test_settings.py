@@ -59,6 +59,7 @@ PRETRAINING = {
     "temperature": 1.0,
     "items": "learned",
     "alpha": 5.0,
+    "matching_loss": "mean",
 }
 KAR_FLIPPED = {"width": 5, "hidden": 9, "shared": 1, "own": 1, "dropout": 0.5}
 KNOWLEDGE: dict[str, Any] = {

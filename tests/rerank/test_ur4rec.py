@@ -73,9 +73,11 @@ def test_the_likest_proxy_counts():
 
 
 def test_matching_by_hand():
-    logits = torch.tensor([[0.0, math.log(3), 99.0]])
-    listed = torch.tensor([[True, True, False]])
-    assert matching_loss(logits, listed).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    logits = torch.tensor([[0.0, math.log(3), 99.0], [0.0, 0.0, 0.0]])
+    listed = torch.tensor([[True, True, False], [True, True, True]])
+    each = [math.log(2), math.log(4), *[math.log(2)] * 3]
+    assert matching_loss(logits, listed).item() == pytest.approx(sum(each) / 2)
+    assert matching_loss(logits, listed, "mean").item() == pytest.approx(sum(each) / 5)
 
 
 def test_negatives_are_others_of_the_list():
@@ -182,6 +184,8 @@ def test_each_loss_can_be_left_out(world: tuple[Split, Knowledge]):
     )
     assert both == pytest.approx(contrast + matching)
     assert loss_of(*world, contrast=False) == pytest.approx(2 * matching)
+    mean = {"pretraining": {**SMALL["pretraining"], "matching_loss": "mean"}}
+    assert loss_of(*world, **mean, contrast=False) == pytest.approx(2 * matching / 5), "a positive and four negatives"
     assert matching > 0
     assert contrast > 0
 

@@ -5,9 +5,8 @@ Zhang et al., "Enhancing Reranking for Recommendation with LLMs through User Pre
 
 Deviations: InfoNCE has the positive in its denominator (as printed it has not, and its loss has no lower bound);
 negatives are others of the sample's list, which with uniform candidates are random unseen items, and matching has those
-of the contrast; its loss is a mean over the sample's items (a sum is printed), so α weighs that; τ and α are not given;
-``items = "learned"`` learns h_i, too, since those of a base that is blind to histories say how popular an item is and
-not what it is like.
+of the contrast; both losses are means over samples; τ and α are not given; ``items = "learned"`` learns h_i, too, since
+those of a base that is blind to histories say how popular an item is and not what it is like.
 """
 
 from __future__ import annotations
@@ -52,6 +51,10 @@ class PretrainingConfig(TrainConfig):
         default="frozen", description="h_i: frozen, as published, or learned too, where the base is blind to histories."
     )
     alpha: float = Field(default=1.0, ge=0, description="Weight of the matching loss beside the contrastive one.")
+    matching_loss: Literal["sum", "mean"] = Field(
+        default="sum",
+        description="Over the 1 + M items of a sample: their sum, as published, or their mean, 1 / (1 + M) of that.",
+    )
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -99,7 +102,7 @@ class Pretraining(nn.Module):
         if c.matching:
             proxies, own = self.retriever.retrieve(h, listed, memory, "single")
             logits = self.match(own if proxies is None else proxies)[..., 0]
-            loss = loss + phase.alpha * matching_loss(logits, listed)
+            loss = loss + phase.alpha * matching_loss(logits, listed, phase.matching_loss)
         return loss
 
 
@@ -125,8 +128,12 @@ def info_nce(similarity: Tensor, temperature: float) -> Tensor:
     return -F.log_softmax(similarity / temperature, 1)[:, 0].mean()
 
 
-def matching_loss(logits: Tensor, listed: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over what is listed; the first item of a row matches. Both [B, 1 + M]."""
+def matching_loss(logits: Tensor, listed: Tensor, over: Literal["sum", "mean"] = "sum") -> Tensor:
+    """Binary cross-entropy of what is listed, where the first item of a row matches. Both [B, 1 + M].
+
+    Summed over a row, mean over rows (equation 8); ``"mean"``: mean over all items.
+    """
     truth = torch.zeros_like(logits)
     truth[:, 0] = 1
-    return F.binary_cross_entropy_with_logits(logits[listed], truth[listed])
+    total = F.binary_cross_entropy_with_logits(logits[listed], truth[listed], reduction="sum")
+    return total / (len(logits) if over == "sum" else listed.sum())

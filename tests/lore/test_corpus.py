@@ -100,5 +100,6 @@ def test_a_corpus_keeps_each_text_once_and_none_that_is_empty() -> None:
     assert Corpus("x", ("a", "b")).digest == Corpus("y", ("a", "b", "a")).digest
     assert Corpus("x", ("a", "b")).digest != Corpus("x", ("ab",)).digest
     assert Corpus("x", ("a",)).digest != Corpus("x", ("a",), weight=2).digest
+    assert Corpus("x", ("a \ud83d", "a ?")).documents == ("a ?",)  # half an emoji
     with pytest.raises(DataError, match=r"'x': weight 0 is not positive"):
         Corpus("x", ("a",), weight=0)

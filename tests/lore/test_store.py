@@ -12,7 +12,7 @@ import pytest
 
 from lore.fake_model import FakeModel
 from seqlore.errors import DataError
-from seqlore.lore import Prompt, Sampling
+from seqlore.lore import Answer, Prompt, Sampling
 from seqlore.lore.database import FORMAT
 from seqlore.lore.model import PromptError
 from seqlore.lore.store import LoreStore, Origin, Subject, Told, answer_key
@@ -222,6 +222,17 @@ def test_export_writes_the_frame(store: LoreStore, tmp_path: Path) -> None:
 def test_half_an_emoji_is_no_obstacle(store: LoreStore) -> None:
     assert texts(store, FakeModel(), [Prompt("\ud83d"), Prompt("a")])[1] == "re: a"
     assert LoreStore(store.path).missing(FakeModel(), [Prompt("\ud83d")], Sampling()) == []
+    prompt, origin, subject = (
+        Prompt("b", system="\ud83d"),
+        Origin("t", "t", dataset="\ud83d"),
+        Subject("item", "\ud83d"),
+    )
+    list(store.ask(FakeModel(), [prompt], Sampling(), origin=origin, subjects=[subject]))
+    assert store.frame(id="\ud83d")["id"].to_list() == ["?"]
+
+
+def test_half_an_emoji_in_an_answer_is_told_as_it_is_kept(store: LoreStore) -> None:
+    assert Answer(("rose \ud83d",), ("stop",), 1, 1, 0.0).texts == ("rose ?",)
 
 
 def test_a_file_that_is_no_store_is_refused_in_a_sentence_and_left_alone(tmp_path: Path) -> None:

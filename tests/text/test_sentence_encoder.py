@@ -68,6 +68,11 @@ def test_long_texts_are_cut_at_their_end(tiny_model: Path) -> None:
     np.testing.assert_allclose(one, two, atol=1e-6)  # 22 letters fit between [CLS] and [SEP]
 
 
+def test_half_an_emoji_is_a_question_mark(tiny_model: Path) -> None:
+    half, whole = SentenceEncoder(str(tiny_model)).encode(["a \ud83d b", "a ? b"])
+    np.testing.assert_allclose(half, whole, atol=1e-6)
+
+
 def test_no_texts_give_no_rows(tiny_model: Path) -> None:
     assert SentenceEncoder(str(tiny_model)).encode([]).shape == (0, 16)
 

@@ -24,6 +24,7 @@ from seqlore.data import Split
 from seqlore.data.catalog import as_text
 from seqlore.errors import DataError
 from seqlore.lore.book import check_training
+from seqlore.text.encodable import encodable
 from seqlore.training.batches import windows
 
 #: Text columns of items that are read unless others are named.
@@ -52,7 +53,7 @@ class Corpus:
     """Documents of one kind.
 
     Attributes:
-        name: for reports, say "beauty: reviews". documents: the texts, all different.
+        name: for reports, say "beauty: reviews". documents: the texts, all different and :func:`encodable`.
         weight: how often each is read in a pass, on average. source: where it is from, for the model card.
     """
 
@@ -64,7 +65,7 @@ class Corpus:
     def __post_init__(self) -> None:
         if not self.weight > 0:
             raise DataError(f"corpus {self.name!r}: weight {self.weight} is not positive; leave the corpus out instead")
-        object.__setattr__(self, "documents", tuple(dict.fromkeys(d for d in self.documents if d.strip())))
+        object.__setattr__(self, "documents", tuple(dict.fromkeys(encodable(d) for d in self.documents if d.strip())))
 
     @property
     def digest(self) -> str:

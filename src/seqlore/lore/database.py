@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from seqlore.errors import DataError
 from seqlore.lore.model import Answer, Prompt, Sampling
+from seqlore.text.encodable import encodable
 
 #: Of the file, as SQLite's ``user_version``; and what tells it from other SQLite files (``application_id``, "lore").
 FORMAT, APPLICATION = 1, 0x6C6F7265
@@ -140,12 +140,12 @@ def keep(
 ) -> tuple[int, bool]:
     """Insert an answer unless the key has one; the row of the key's answer, and whether it is this one."""
     setup = _row(connection, "setups", ("model", "system", "sampling"), (model, prompt.system, canonical(sampling)))
-    said = (_clean(json.dumps(answer.texts, ensure_ascii=False)), json.dumps(answer.finish))
+    said = (json.dumps(answer.texts, ensure_ascii=False), json.dumps(answer.finish))
     counts = (answer.prompt_tokens, answer.completion_tokens, answer.seconds, answer.cost)
     inserted = connection.execute(
         "INSERT OR IGNORE INTO generations (key, setup, prompt, texts, finish, prompt_tokens, completion_tokens, "
         "seconds, cost, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (key, setup, _clean(prompt.text), *said, *counts, time.time()),
+        (key, setup, prompt.text, *said, *counts, time.time()),
     )
     (number,) = connection.execute("SELECT id FROM generations WHERE key = ?", (key,)).fetchone()
     return number, inserted.rowcount == 1
@@ -154,17 +154,13 @@ def keep(
 def note(connection: sqlite3.Connection, generation: int, origin: Origin, subjects: Sequence[Subject]) -> None:
     """Write down what an answer is for."""
     number = _row(connection, "origins", [field.name for field in fields(Origin)], astuple(origin))
-    rows = [(generation, number, *astuple(subject)) for subject in subjects]
+    rows = [(generation, number, subject.kind, encodable(subject.id), subject.version) for subject in subjects]
     connection.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def _clean(text: str) -> str:
-    """Half an emoji, as broken files have them, cannot be stored as UTF-8."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _row(connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> int:
+def _row(connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[str]) -> int:
     """The id of the row of ``table`` with these values, inserted where it is new."""
+    values = [encodable(value) for value in values]
     query = f"SELECT id FROM {table} WHERE " + " AND ".join(f"{column} = ?" for column in columns)
     found = connection.execute(query, values).fetchone()
     if found is None:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from seqlore.config import Config
 from seqlore.errors import DataError
+from seqlore.text.encodable import encodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,20 @@ class Prompt:
         task: what is asked for, say "item-knowledge"; a model that reads text ignores it.
         facts: what ``text`` was written from, (name, values) pairs, say ("title", ("Rose Soap",)). The extractive
             model reads these and not ``text``.
+
+    What cannot be encoded in a text is replaced, see :func:`encodable`.
     """
 
     text: str
     system: str = ""
     task: str = ""
     facts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", encodable(self.text))
+        object.__setattr__(self, "system", encodable(self.system))
+        told = tuple((name, tuple(map(encodable, values))) for name, values in self.facts)
+        object.__setattr__(self, "facts", told)
 
     def fact(self, name: str) -> tuple[str, ...]:
         """Values of the fact ``name``; () if there is none."""
@@ -66,7 +75,7 @@ class Answer:
     """What a model said to one prompt.
 
     Attributes:
-        texts: ``n`` completions. finish: why each ended: "stop", "length", or the server's own word.
+        texts: ``n`` completions, :func:`encodable`. finish: why each ended: "stop", "length", or the server's own word.
         prompt_tokens, completion_tokens: as the model counts; the second over all completions.
         seconds: from asking to having. cost: in the currency of the model's prices; None = no price is known.
     """
@@ -77,6 +86,9 @@ class Answer:
     completion_tokens: int
     seconds: float
     cost: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", tuple(map(encodable, self.texts)))
 
 
 class PromptError(DataError):

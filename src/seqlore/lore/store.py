@@ -28,6 +28,7 @@ from seqlore.errors import DataError
 from seqlore.lore.database import FORMAT, Database, Origin, Subject, canonical, keep, note
 from seqlore.lore.model import Answer, LanguageModel, Prompt, PromptError, Sampling
 from seqlore.text.cache import cache_dir
+from seqlore.text.encodable import encodable
 
 #: Prompts that are looked up and asked together: enough for a model to sort by length.
 WINDOW = 1024
@@ -166,7 +167,7 @@ class LoreStore:
         where = " AND ".join(f"{column} = ?" for column in wanted) or "1"
         order = "time DESC, key, kind DESC, id DESC, version DESC"
         latest = f"SELECT {', '.join(TYPES)} FROM lore WHERE {where} ORDER BY {order} LIMIT ?"
-        rows = self._read(latest, (*wanted.values(), -1 if limit is None else limit))[::-1]
+        rows = self._read(latest, (*map(encodable, wanted.values()), -1 if limit is None else limit))[::-1]
         frame = pl.DataFrame(rows, schema=TYPES, orient="row").with_columns(
             pl.col("texts", "finish").str.json_decode(pl.List(pl.String)),
             pl.from_epoch((pl.col("time") * 1e6).cast(pl.Int64), "us").dt.replace_time_zone("UTC"),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlore.data.sequences import Sequences
+from seqlore.text.encodable import encodable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -47,7 +48,7 @@ def train_tokenizer(documents: Sequence[str], size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(documents[:: max(every, 1)], trainer)
+    tokenizer.train_from_iterator(map(encodable, documents[:: max(every, 1)]), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A", pair=f"{START} $A {START} $B", special_tokens=[(START, SPECIAL.index(START))]
     )
@@ -60,7 +61,8 @@ def encode(tokenizer: Tokenizer, documents: Sequence[str]) -> Sequences:
     start, end = SPECIAL.index(START), SPECIAL.index(END)
     parts = []
     for at in range(0, len(documents), CHUNK):
-        encoded = tokenizer.encode_batch_fast(list(documents[at : at + CHUNK]), add_special_tokens=False)
+        chunk = list(map(encodable, documents[at : at + CHUNK]))
+        encoded = tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
         parts.append(Sequences.from_lists([start, *each.ids, end] for each in encoded))
     return Sequences.concat(parts) if parts else Sequences.from_lists([])
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlore.errors import ConfigError
+from seqlore.text.encodable import encodable
 from seqlore.text.locate import find_model, model_digest
 from seqlore.text.quiet import quiet
 
@@ -119,7 +120,7 @@ class SentenceEncoder:
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Batches of texts of like length, the longest first, each under the token budget."""
         budget = self.tokens or (TOKENS_CPU if self.model.device.type == "cpu" else TOKENS_GPU)
-        every = np.array(texts, dtype=object)
+        every = np.array([encodable(text) for text in texts], dtype=object)
         by_length = np.argsort([-len(t) for t in texts], kind="stable")
         for start in range(0, len(every), WINDOW):
             window = by_length[start : start + WINDOW]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlore.errors import ConfigError, DataError
+from seqlore.text.encodable import encodable
 from seqlore.text.encoder import gather
 from seqlore.text.server import Server
 
@@ -90,7 +91,7 @@ class OpenAIEncoder:
             while stop < min(start + TEXTS, len(texts)) and characters + len(texts[stop]) <= CHARACTERS:
                 characters += len(texts[stop])
                 stop += 1
-            yield np.arange(start, stop), self._ask(list(texts[start:stop]))
+            yield np.arange(start, stop), self._ask(list(map(encodable, texts[start:stop])))
             start = stop
 
     @cached_property

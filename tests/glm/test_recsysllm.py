@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from seqlore.data import Dataset, Sequences, Split, leave_one_out
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, MissingExtraError
 from seqlore.glm.model import blank_sight
 from seqlore.glm.recsysllm import RecSysLLM
 from seqlore.glm.training import BlankNet
@@ -168,6 +169,18 @@ def test_users_are_told_and_kept(split: Split, model: RecSysLLM, tmp_path: Path)
     np.testing.assert_allclose(
         silent.rank(ask(split, "ab", user="ann"), 4).scores, silent.rank(ask(split, "ab"), 4).scores, atol=1e-5
     )
+
+
+def test_what_is_not_on_this_machine_is_told_before_a_body_is_made(split: Split, monkeypatch: pytest.MonkeyPatch):
+    def make(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("seqlore.glm.recsysllm.pretrain_glm", make)
+    with pytest.raises(ConfigError, match="device='cuda:77': there is none here"):
+        fitted(split, start="pretrained", device="cuda:77")
+    monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
+    with pytest.raises(MissingExtraError, match="tune = 'lora' needs peft"):
+        fitted(split, start="pretrained", tune="lora")
 
 
 def test_an_exported_model_is_tuned_on_with_lora(split: Split, model: RecSysLLM, tmp_path: Path):

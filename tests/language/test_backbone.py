@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,21 @@ def test_what_cannot_be_is_refused_by_name(folder: Path):
     for unheard in ({"device_map": "auto"}, {"quantize": "8bit"}):
         with pytest.raises(ConfigError, match="drawn, not loaded"):
             BackboneConfig.parse({"name": str(folder), "weights": "random", **unheard}, "backbone")
+
+
+def test_what_is_not_on_this_machine_is_told_before_a_model_is_looked_for(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match=r"backbone\.device_map='cuda:77': there is none here"):
+        Backbone(BackboneConfig(name="./nowhere", device_map="cuda:77"))
+    with pytest.raises(ConfigError, match=r"backbone\.device_map='klingon': no such device"):
+        Backbone(BackboneConfig(name="./nowhere", device_map="klingon"))
+    monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
+    with pytest.raises(MissingExtraError, match=r"backbone\.tune = 'lora' needs peft: pip install 'seqlore\[llm\]'"):
+        Backbone(BackboneConfig(name="./nowhere", tune="lora"))
+
+
+def test_half_an_emoji_is_a_question_mark(folder: Path):
+    body = body_of(folder)
+    assert body.encode("a \ud83d b") == body.encode("a ? b")
 
 
 def test_begin_token_only_where_the_tokenizer_sets_one(tmp_path: Path):

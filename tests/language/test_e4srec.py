@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 import seqlore as sl
 from backbones import make_backbone
 from seqlore.data import Split, leave_one_out
-from seqlore.errors import ConfigError
+from seqlore.errors import ConfigError, MissingExtraError
 from seqlore.language.backbone import BackboneConfig
 from seqlore.language.e4srec import E4SRec, standardised
 from seqlore.language.prefixes import PrefixPlan, prefix_row, prefix_rows
@@ -222,3 +223,17 @@ def test_a_donor_is_taken_up_from_its_own_checkpoint(settings: dict, split: Spli
     second = E4SRec(**settings).fit(split, checkpoint=tmp_path, progress=lambda row: again.append(row))
     assert not again, "neither the donor nor the body is trained a second time"
     torch.testing.assert_close(second.net.vectors, first.net.vectors)
+
+
+def test_what_is_not_on_this_machine_is_told_before_the_donor_learns(
+    split: Split, settings: dict, monkeypatch: pytest.MonkeyPatch
+):
+    def learn(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("seqlore.language.e4srec.fit_with", learn)
+    with pytest.raises(ConfigError, match="device='cuda:77': there is none here"):
+        E4SRec(**{**settings, "device": "cuda:77"}).fit(split)
+    monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
+    with pytest.raises(MissingExtraError, match=r"backbone\.tune = 'lora' needs peft"):
+        E4SRec(**settings).fit(split)

@@ -12,7 +12,7 @@ import torch
 
 import seqlore.language.llmseqprompt as module
 from seqlore.data import Sequences, Split, leave_one_out
-from seqlore.errors import ConfigError, DataError
+from seqlore.errors import ConfigError, DataError, MissingExtraError
 from seqlore.language.llmseqprompt import LLMSeqPrompt
 from seqlore.lore.pretrain import PretrainConfig, pretrain
 from seqlore.recommender import load
@@ -198,6 +198,21 @@ def test_a_full_tuning_needs_no_adapters(split: Split, build, tmp_path: Path, mo
     monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
     monkeypatch.setitem(sys.modules, "peft.tuners.lora", None)
     assert build(tune="full", epochs=1, decoding="beam").fit(split).about["epochs"] == 1
+
+
+def test_what_is_not_on_this_machine_is_told_before_a_base_is_made(
+    split: Split, build, monkeypatch: pytest.MonkeyPatch
+):
+    def make(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("seqlore.language.llmseqprompt.pretrain", make)
+    for tune in ("full", "none"):
+        with pytest.raises(ConfigError, match="device='cuda:77': there is none here"):
+            build(base_model=None, tune=tune, device="cuda:77").fit(split)
+    monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
+    with pytest.raises(MissingExtraError, match=r"tune = 'lora' needs peft: pip install 'seqlore\[llm\]'"):
+        build(base_model=None, tune="lora").fit(split)
 
 
 @pytest.mark.parametrize("way", ["full", "lora"])

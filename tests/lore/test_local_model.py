@@ -308,3 +308,22 @@ def test_models_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         LocalModel(str(tmp_path), batchsize=3)
     with pytest.raises(ConfigError, match="leave one out"):
         LocalModel(str(tmp_path), device="cpu", device_map="auto")
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"local model '.*': device='klingon': no such device"):
+        LocalModel(str(tmp_path), device="klingon")
+    with pytest.raises(ConfigError, match="device='cuda:77': there is none here"):
+        LocalModel(str(tmp_path), device="cuda:77")
+    for where in ("cuda:77", {"": 77}):
+        with pytest.raises(ConfigError, match=r"local model '.*': device_map='cuda:77': there is none here"):
+            LocalModel(str(tmp_path), device_map=where)
+
+
+def test_half_an_emoji_in_a_prompt_is_a_question_mark(models: dict[str, Any], tokenizer: Any) -> None:
+    model = LocalModel.of(models["llama"], tokenizer, chat=False)
+    whole, half = Prompt("a ? b", system="?"), Prompt("a \ud83d b", system="\ud83d", facts=(("title", ("\ud83d",)),))
+    assert model.encode([half]) == model.encode([whole])
+    assert half.fact("title") == ("?",)

@@ -150,6 +150,31 @@ def test_a_model_that_is_there_is_not_overwritten(made: PretrainReport) -> None:
         pretrain(shop(), made.folder, made.config)
 
 
+def test_a_file_is_no_folder_and_a_device_may_not_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(module, "train_tokenizer", work)
+    file = tmp_path / "model"
+    file.write_text("x")
+    for out in (file, file / "below"):
+        with pytest.raises(DataError, match=f"{out}: a model is a folder, and {file} is a file; name another folder"):
+            pretrain(shop(), out, PretrainConfig(**SHORT))
+    for length in ({}, {"tokens": None, "minutes": 1.0}):
+        with pytest.raises(ConfigError, match="device='cuda:77': there is none here"):
+            pretrain(shop(), tmp_path / "new", PretrainConfig(**{**SHORT, **length, "device": "cuda:77"}))
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ConfigError, match="pretraining: device: 'klingon' is no device"):
+        PretrainConfig.parse({"device": "klingon"}, "pretraining")
+
+
+def test_half_an_emoji_is_read_and_told_of(tmp_path: Path) -> None:
+    texts = ["half \ud83d of it", *(f"{colour} {thing} is good" for colour, thing in pairs())]
+    source = {"file": "\udcff.txt"}  # as Python has file names that are no UTF-8
+    report = pretrain(Corpus("mine", tuple(texts), source=source), tmp_path / "lm", PretrainConfig(**SHORT))
+    assert json.loads((report.folder / "pretraining.json").read_text())["corpora"][0]["file"] == "?.txt"
+
+
 def test_a_dataset_is_refused_because_it_holds_held_out_reviews(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not Dataset: split a dataset first"):
         pretrain(shop().dataset, tmp_path)  # type: ignore[arg-type]

@@ -137,6 +137,20 @@ def test_an_average_of_the_weights_is_validated_kept_and_resumed(tmp_path: Path)
     assert weights(resumed) == weights(net)
 
 
+@pytest.mark.parametrize("harm", ["gone", "cut", "empty", "no history"])
+def test_a_damaged_checkpoint_is_refused_with_the_remedy(harm: str, tmp_path: Path):
+    train(fresh(), batches, TrainConfig(epochs=1), checkpoint=tmp_path)
+    (tensors,), state = tmp_path.glob("*.safetensors"), tmp_path / "state.json"
+    if harm == "gone":
+        tensors.unlink()
+    elif harm == "cut":
+        tensors.write_bytes(tensors.read_bytes()[:40])
+    else:
+        state.write_text("" if harm == "empty" else state.read_text().replace('"history"', '"story"'))
+    with pytest.raises(DataError, match=f"{tmp_path}: this checkpoint is damaged .*; delete the folder, and training"):
+        train(fresh(), batches, TrainConfig(epochs=2), checkpoint=tmp_path)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path):
     train(fresh(), batches, TrainConfig(epochs=1), checkpoint=tmp_path)
     with pytest.raises(DataError, match="other settings"):
@@ -215,5 +229,8 @@ def test_devices_that_are_none_or_not_there(monkeypatch: pytest.MonkeyPatch) -> 
         train(fresh(), batches, TrainConfig(epochs=1, device="cuda:1"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="device='cuda:2': there is none here"):
+        train(fresh(), batches, TrainConfig(epochs=1, device="cuda:2"))
     with pytest.raises(ConfigError, match="with CUDA_VISIBLE_DEVICES=1, and set device='cuda'"):
         train(fresh(), batches, TrainConfig(epochs=1, device="cuda:1"))

@@ -44,12 +44,14 @@ from seqlore.glm.training import BlankNet, add_lora
 from seqlore.glm.tree import BlankTree
 from seqlore.glm.windows import WindowConfig
 from seqlore.language.decoding import Normalise, beam_search
+from seqlore.language.loading import adapters
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
 from seqlore.lore.corpus import AnyCorpus, check_corpora
 from seqlore.ranking import Lists, mask_, or_popular, top_k
 from seqlore.recommender import Recommender
 from seqlore.training import TrainConfig, train
+from seqlore.training.device import device_left, device_of
 from seqlore.training.loop import Progress
 
 
@@ -140,6 +142,9 @@ class RecSysLLM(Recommender):
         checkpoint: Path | None = None,
     ) -> None:
         config = self.config
+        device_of(config.device)
+        if config.tune == "lora":
+            adapters("tune")
         titles = item_names(split.catalog, config.title_words)
         users = user_texts(split) if config.user_features else []
         self._counts = torch.from_numpy(split.counts())
@@ -325,6 +330,5 @@ class RecSysLLM(Recommender):
         """Take them back."""
         self._counts = state["counts"]
         body, tokenizer, users = saved_body(state)
-        device = self.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._prepare(body.to(device).requires_grad_(False).eval(), Writer(tokenizer), users)
+        self._prepare(body.to(device_left(self.config.device)).requires_grad_(False).eval(), Writer(tokenizer), users)
         self._place()

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqlore.errors import MissingExtraError
 from seqlore.glm.blanks import Batch, Blanked
 from seqlore.glm.model import LORA_TARGETS, blank_sight
+from seqlore.language.loading import adapters
 from seqlore.language.trie import Trie
-from seqlore.text.quiet import quiet
 from seqlore.training.batches import plan
 
 #: What a loss is a mean of.
@@ -139,17 +138,13 @@ def add_lora(body: Any, rank: int, alpha: float, dropout: float, seed: int) -> N
 
     Raises: MissingExtraError: peft is not installed.
     """
-    try:
-        with quiet():
-            from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise MissingExtraError("tune = 'lora' needs peft: pip install 'seqlore[llm]'") from error
+    peft = adapters("tune")
     targets = getattr(body, "lora_targets", LORA_TARGETS)
-    adapter = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)  # type: ignore[arg-type]
+    adapter = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
     body.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(adapter, body)
+        peft.inject_adapter_in_model(adapter, body)
     for name, weight in body.named_parameters():
         weight.requires_grad_("lora_" in name)
     for weight in getattr(body, "own", []):

@@ -23,8 +23,18 @@ import torch
 from torch import Tensor, nn
 
 from seqlore.errors import ConfigError
-from seqlore.language.loading import BackboneConfig, checkpointed, digest, locate, open_shared, opened, tuned
+from seqlore.language.loading import (
+    BackboneConfig,
+    check_here,
+    checkpointed,
+    digest,
+    locate,
+    open_shared,
+    opened,
+    tuned,
+)
 from seqlore.language.prefixes import prefix_row, prefix_rows
+from seqlore.text.encodable import encodable
 
 #: Of a model's settings, what its logits are multiplied by (Cohere, Falcon-H1) and divided by (Granite).
 TIMES, OVER = ("logit_scale", "lm_head_multiplier"), ("logits_scaling",)
@@ -47,6 +57,7 @@ class Backbone:
 
     def __init__(self, config: BackboneConfig, *, seed: int = 0) -> None:
         """Args: seed: of random weights and of an adapter. Raises: ConfigError, MissingExtraError: see :func:`load`."""
+        check_here(config)
         folder, commit = locate(config)
         self.config = config
         self.identity = {"name": config.name, "revision": commit, "digest": digest(folder)}
@@ -247,7 +258,8 @@ class Backbone:
 
     def encode(self, text: str) -> list[int]:
         """Word tokens of a text, no special ones."""
-        return self.tokenizer.encode(text, add_special_tokens=False, verbose=False)  # length is the caller's affair
+        # Without warnings: length is the caller's affair.
+        return self.tokenizer.encode(encodable(text), add_special_tokens=False, verbose=False)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of word tokens, without special ones."""

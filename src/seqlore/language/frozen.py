@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,13 +21,14 @@ from seqlore.config import Config
 from seqlore.data import Cases, Sequences, Split
 from seqlore.errors import DataError
 from seqlore.language.backbone import Backbone, BackboneConfig
-from seqlore.language.loading import digest, locate
+from seqlore.language.loading import check_here, digest, locate
 from seqlore.language.tokens import Tokens
 from seqlore.lore.corpus import check_corpora
 from seqlore.models.ranked import RankedConfig, validate
 from seqlore.recommender import ScoringRecommender
 from seqlore.training import outcome, train
 from seqlore.training.batches import plan
+from seqlore.training.device import device_left, device_of
 
 #: Padded positions in a batch when nothing is learned.
 READ_TOKENS = 8192
@@ -112,6 +113,12 @@ class FrozenRecommender(ScoringRecommender):
     def unvalidated(self) -> int:
         """Epochs at the start in which nothing is learned that validation could see."""
         return 0
+
+    def fit(self, split: Split, **options: Any) -> Self:
+        """As of every recommender; what the settings need of this machine is looked for before anything else."""
+        device_of(self.config.device)
+        check_here(self.config.backbone)
+        return super().fit(split, **options)
 
     def _fit(
         self,
@@ -207,4 +214,4 @@ class FrozenRecommender(ScoringRecommender):
                 f"there now has {found}: put the right one there, or train again"
             )
         self.net.load_state_dict(state)
-        self.net.eval().to(self.config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.net.eval().to(device_left(self.config.device))

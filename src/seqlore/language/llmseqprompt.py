@@ -30,6 +30,7 @@ from seqlore.data import Sequences, Split
 from seqlore.language.backbone import Backbone, BackboneConfig
 from seqlore.language.decoding import Normalise, beam_search
 from seqlore.language.folder_state import as_folder, to_state
+from seqlore.language.loading import adapters
 from seqlore.language.pairs import COMPLETION_END, parse_completion
 from seqlore.language.sampling import complete
 from seqlore.language.sessions import SessionWriter, documents, short_titles
@@ -45,6 +46,7 @@ from seqlore.text.quiet import quiet
 from seqlore.text.source import TextSource
 from seqlore.training import TrainConfig, outcome
 from seqlore.training.batches import windows
+from seqlore.training.device import device_left, device_of
 from seqlore.training.loop import Progress
 
 
@@ -139,6 +141,9 @@ class LLMSeqPrompt(Recommender):
         checkpoint: Path | None = None,
     ) -> None:
         config = self.config
+        device_of(config.device)
+        if config.tune == "lora":
+            adapters("tune")
         titles = short_titles(split.catalog, config.title_words)
         with TemporaryDirectory() as scratch:
             home = Path(scratch if checkpoint is None else checkpoint)
@@ -256,9 +261,9 @@ class LLMSeqPrompt(Recommender):
 
     def _prepare(self, body: Backbone) -> None:
         """What answers are made with, from the tuned model, the item vectors and the counts."""
-        config, device = self.config, "cuda" if torch.cuda.is_available() else "cpu"
+        config = self.config
         titles = short_titles(self.catalog, config.title_words)
-        self._model = body.model.to(config.device or device).requires_grad_(False).eval()
+        self._model = body.model.to(device_left(config.device)).requires_grad_(False).eval()
         self._writer = self._writing(titles, body)
         self._slates = SlateMaker(titles, self._counts.numpy(), self._vectors, config.text.embed_texts)
         named = np.flatnonzero(self._writer.named)

@@ -19,6 +19,7 @@ from seqlore.config import Config
 from seqlore.errors import ConfigError, MissingExtraError
 from seqlore.text.cache import file_digest
 from seqlore.text.quiet import quiet
+from seqlore.training.device import check_map
 
 #: Fetched from the hub, and part of the digest: weights, settings and tokenizer.
 FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
@@ -98,6 +99,34 @@ def locate(config: BackboneConfig) -> tuple[Path, str | None]:
     return folder, commit
 
 
+def check_here(config: BackboneConfig) -> None:
+    """What the settings need beside the model itself is on this machine.
+
+    Raises: ConfigError: ``device_map`` names a device that is not. MissingExtraError: peft or bitsandbytes is not.
+    """
+    if config.device_map is not None:
+        check_map(config.device_map, "backbone.device_map")
+    if config.quantize is not None:
+        from transformers.utils import is_bitsandbytes_available
+
+        if not is_bitsandbytes_available():
+            raise MissingExtraError(
+                f"backbone.quantize = {config.quantize!r} needs bitsandbytes: pip install 'seqlore[quantize]'"
+            )
+    if config.tune == "lora":
+        adapters("backbone.tune")
+
+
+def adapters(setting: str) -> Any:
+    """The module peft. Raises: MissingExtraError: it is not installed, and ``setting`` = 'lora' needs it."""
+    try:
+        with quiet():
+            import peft
+    except ImportError as error:
+        raise MissingExtraError(f"{setting} = 'lora' needs peft: pip install 'seqlore[llm]'") from error
+    return peft
+
+
 def digest(folder: Path) -> str:
     """32 hex digits over weights, settings and tokenizer: equal for equal models, wherever they lie."""
     total = hashlib.sha256()
@@ -109,18 +138,13 @@ def digest(folder: Path) -> str:
 def opened(folder: str, content: str, config: BackboneConfig, seed: int) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder whose digest is ``content``.
 
-    Raises: ConfigError: not a causal model. MissingExtraError: a quantised load without bitsandbytes.
+    Raises: ConfigError: not a causal model.
     """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
-    from transformers.utils import is_bitsandbytes_available
 
     options: dict[str, Any] = {"dtype": torch.bfloat16 if config.dtype == "bf16" else torch.float32}
     if config.quantize is not None:
-        if not is_bitsandbytes_available():
-            raise MissingExtraError(
-                f"backbone.quantize = {config.quantize!r} needs bitsandbytes: pip install 'seqlore[quantize]'"
-            )
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_8bit=config.quantize == "8bit",
             load_in_4bit=config.quantize == "4bit",
@@ -159,23 +183,19 @@ def tuned(model: Any, config: BackboneConfig, seed: int) -> dict[str, nn.Paramet
     if config.tune == "full":
         model.requires_grad_(True)
     elif config.tune == "lora":
-        try:
-            with quiet():
-                from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise MissingExtraError("backbone.tune = 'lora' needs peft: pip install 'seqlore[llm]'") from error
+        peft = adapters("backbone.tune")
         targets = config.lora_targets if isinstance(config.lora_targets, str) else list(config.lora_targets)
-        adapter = LoraConfig(
+        adapter = peft.LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
-            lora_dropout=config.lora_dropout,  # type: ignore[arg-type]
+            lora_dropout=config.lora_dropout,
             target_modules=targets,
             task_type="CAUSAL_LM",
         )
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                inject_adapter_in_model(adapter, model)
+                peft.inject_adapter_in_model(adapter, model)
         except ValueError as error:
             raise ConfigError(f"backbone.lora_targets = {targets!r}: {str(error).splitlines()[0]}") from error
         for name, weight in model.named_parameters():

@@ -64,12 +64,18 @@ class LocalModel:
     def __init__(self, name: str, config: LocalConfig | None = None, /, **settings: Any) -> None:
         """Find the model; nothing is loaded yet.
 
-        Raises: ConfigError: it is nowhere, has no safetensors weights, or a setting does not exist.
+        Raises: ConfigError: it is nowhere, has no safetensors weights, or a setting or device does not exist.
         """
         self.name = name
         self.config = config or LocalConfig.parse(settings, f"local model {name!r}")
         if self.config.device is not None and self.config.device_map is not None:
             raise ConfigError(f"local model {name!r}: device and device_map both say where it is; leave one out")
+        if self.config.device is not None or self.config.device_map is not None:
+            from seqlore.training.device import check_map, device_of
+
+            if self.config.device_map is not None:
+                check_map(self.config.device_map, f"local model {name!r}: device_map")
+            device_of(self.config.device, f"local model {name!r}: device")
         self.folder: Path | None = find_language_model(name)
 
     @classmethod
@@ -281,6 +287,8 @@ class LocalModel:
         from safetensors import SafetensorError
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+        from seqlore.training.device import device_of
+
         assert self.folder is not None  # a model in memory is there already
         dtypes = {"auto": "auto", "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         where = {"device_map": self.config.device_map} if self.config.device_map is not None else {}
@@ -295,7 +303,7 @@ class LocalModel:
         except (OSError, ValueError, ImportError, KeyError, SafetensorError, RuntimeError) as error:
             raise ConfigError(f"local model {self.name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
         if not where:
-            model.to(self.config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            model.to(device_of(self.config.device))
         return model.eval(), tokenizer
 
 

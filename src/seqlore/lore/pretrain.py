@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from seqlore.config import Config
@@ -35,8 +35,10 @@ from seqlore.lore.corpus import Corpus, CorpusConfig, read_split
 from seqlore.lore.packing import PackedTokens
 from seqlore.lore.perplexity import Perplexity, perplexities, surprise
 from seqlore.lore.tokenizer import as_transformers, encode, token_bytes, train_tokenizer
+from seqlore.text.encodable import encodable
 from seqlore.text.quiet import quiet
 from seqlore.training import TrainConfig, train
+from seqlore.training.device import check_name, device_of
 from seqlore.training.loop import Progress
 from seqlore.training.objectives import full_softmax
 
@@ -103,6 +105,8 @@ class PretrainConfig(Config):
     samples: int = Field(default=3, ge=0, description="Texts that the finished model writes for its card.")
     seed: int = Field(default=0, description="Of held-out documents, initial weights, order and samples.")
 
+    _named = field_validator("device")(check_name)
+
     @property
     def rows(self) -> int:
         """Blocks of a step."""
@@ -166,14 +170,18 @@ def pretrain(
             mixed by weight; that of a split is set by ``read_split(split, weight=2)``.
         out: the folder to write. progress: called after each round with its row of the log.
 
-    Raises: DataError: ``out`` holds a model already, or the checkpoint of another run; or there is too little text.
-        ConfigError: both tokens and minutes are given, or the sources are no splits and texts.
+    Raises: DataError: ``out`` holds a model already, or the checkpoint of another run, or is no folder; or there is too
+        little text. ConfigError: both tokens and minutes are given, the device is not there, or the sources are no
+        splits and texts.
     """
     from seqlore.lore.pretrain_card import pretrain_card
 
     config, out = config or PretrainConfig(), Path(out)
     if config.tokens is not None and config.minutes is not None:
         raise ConfigError("tokens and minutes both say how long to train: leave one of them out")
+    device_of(config.device)
+    if file := next((path for path in (out, *out.parents) if path.is_file()), None):
+        raise DataError(f"{out}: a model is a folder, and {file} is a file; name another folder")
     checkpoint = out / "checkpoint"
     if (out / "config.json").exists() and not checkpoint.exists():
         raise DataError(f"{out}: there already is a model; name another folder, or delete this one")
@@ -225,8 +233,9 @@ def pretrain(
         samples=_samples(model, wrapped, config),
     )
     wrapped.save_pretrained(out)
-    (out / "pretraining.json").write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
-    (out / "README.md").write_text(pretrain_card(report), encoding="utf-8")
+    told = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    for name, page in (("pretraining.json", told), ("README.md", pretrain_card(report))):
+        (out / name).write_text(encodable(page), encoding="utf-8")
     with quiet():
         model.save_pretrained(out)
     shutil.rmtree(checkpoint)  # last: until then a run that is killed only has to write its results again
@@ -357,7 +366,7 @@ def _steps(
 
 def _seconds_a_step(net: _Net, text: PackedTokens, config: PretrainConfig, precision: str) -> float:
     """Wall seconds of a forward and backward pass, tried on a copy."""
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_of(config.device)
     trial, blocks = copy.deepcopy(net).to(device), text.batch(0).to(device)
     started = 0.0
     for step in range(1 + TIMED_STEPS):

@@ -41,6 +41,7 @@ from seqlore.glm.texts import Blank, Entity, Example, Text, Writer
 from seqlore.glm.training import BlankNet, add_lora, batches
 from seqlore.glm.tree import BlankTree, Question, questions
 from seqlore.language.decoding import beam_search
+from seqlore.language.loading import adapters
 from seqlore.language.trie import title_trie
 from seqlore.language.tuning import merge
 from seqlore.lore.corpus import check_corpora
@@ -54,6 +55,7 @@ from seqlore.tasks.prompts import as_text
 from seqlore.tasks.room import Room
 from seqlore.training import train
 from seqlore.training.batches import shuffle_ties
+from seqlore.training.device import device_left, device_of
 from seqlore.version import __version__
 
 #: Examples that are blanked together; a batch is drawn from so many.
@@ -89,9 +91,13 @@ class TaskGLM:
         Args: bodies: where pretrained bodies are kept, each in a folder by what made it; None = nowhere. checkpoint,
             log: of the loop.
 
-        Raises: ConfigError: the body's context has no room for a question.
+        Raises: ConfigError: the body's context has no room for a question, or the device is not there.
+            MissingExtraError: tune = "lora", and peft is not installed.
         """
         config, split = self.config, material.tasks.split
+        device_of(config.device)
+        if config.tune == "lora":
+            adapters("tune")
         self.naming = Titles.of(split, config.title_words, material.config.user_features)
         mixture = Mixture(material, self.naming, config.mixture, config.seed)
         torch.manual_seed(config.seed)
@@ -158,8 +164,8 @@ class TaskGLM:
         told, state = read_folder(folder, "TaskGLM")
         model = cls(TaskGLMConfig.parse(told["settings"], str(folder)))
         body, tokenizer, users = saved_body(state)
-        device = model.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model._body, model._writer = body.to(device), Writer(tokenizer, told.get("numbers", ()))
+        model._body = body.to(device_left(model.config.device))
+        model._writer = Writer(tokenizer, told.get("numbers", ()))
         model.naming = Titles([Entity(text, i) for i, text in enumerate(told["items"])], users)  # type: ignore[arg-type]
         model.history, model.learned_cut = told["history"], told["learned_cut"]
         model._prepare(told["values"], state["counts"].numpy())

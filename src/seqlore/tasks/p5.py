@@ -36,6 +36,7 @@ from seqlore.tasks.prompts import Words, as_text
 from seqlore.tasks.room import Room
 from seqlore.training import TrainConfig, train
 from seqlore.training.batches import plan
+from seqlore.training.device import device_left
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -222,7 +223,7 @@ class P5:
         model.naming = Ids(told["items"], told["users"])
         model._prepare(Tokenizer.from_str(told["tokenizer"]), told.get("numbers", ()))
         model.net.load_state_dict(state)
-        model.net.to(model.config.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        model.net.to(device_left(model.config.device)).eval()
         model.history, model.learned_cut = told["history"], told["learned_cut"]
         return model
 

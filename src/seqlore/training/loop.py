@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,11 +20,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import Field, field_validator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seqlore.config import Config
 from seqlore.errors import ConfigError, DataError
+from seqlore.training.device import check_name, device_of
 from seqlore.training.memory import trim
 
 #: Steps after which freed memory is given back; each time costs some: at 16, a few per cent of SASRec's.
@@ -82,11 +83,7 @@ class TrainConfig(Config):
     @field_validator("device")
     @classmethod
     def _device(cls, device: str | None) -> str | None:
-        if device is not None and not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", device):
-            raise ValueError(
-                f"{device!r} is no device: use 'cpu', 'cuda' or 'mps', or leave it out for the best there is"
-            )
-        return device
+        return check_name(device)
 
 
 def train(
@@ -112,8 +109,8 @@ def train(
 
     Returns: one row an epoch: epoch (from 1), train_loss, valid, seconds, learning_rate.
 
-    Raises: DataError: the loss is not finite; or the checkpoint belongs to other settings. ConfigError: the device that
-        the settings insist on is not there.
+    Raises: DataError: the loss is not finite; or the checkpoint belongs to other settings, or is damaged. ConfigError:
+        the device that the settings insist on is not there.
     """
     accelerator = _accelerator(config)
     net.to(accelerator.device)
@@ -191,15 +188,12 @@ def train(
 
 def _accelerator(config: TrainConfig) -> Accelerator:
     """Accelerate keeps device and precision for the whole process, so those of the fit before are forgotten first."""
-    wanted = None if config.device is None else torch.device(config.device)
-    if wanted is not None and wanted.type != "cpu":
-        if not (torch.cuda if wanted.type == "cuda" else torch.backends.mps).is_available():
-            raise ConfigError(f"device={config.device!r}: there is none here; use 'cpu', or leave device out")
-        if wanted.type == "cuda" and wanted.index not in (None, torch.cuda.current_device()):
-            raise ConfigError(
-                f"device={config.device!r}: a fit takes the first GPU that it sees; show it another one with "
-                f"CUDA_VISIBLE_DEVICES={wanted.index}, and set device='cuda'"
-            )
+    wanted = None if config.device is None else device_of(config.device)
+    if wanted is not None and wanted.type == "cuda" and wanted.index not in (None, torch.cuda.current_device()):
+        raise ConfigError(
+            f"device={config.device!r}: a fit takes the first GPU that it sees; show it another one with "
+            f"CUDA_VISIBLE_DEVICES={wanted.index}, and set device='cuda'"
+        )
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = {"fp32": "no"}.get(config.precision, config.precision)
     return Accelerator(mixed_precision=precision, cpu=wanted is not None and wanted.type == "cpu")
@@ -343,19 +337,24 @@ class _State:
                 old.unlink()
 
     def read(self, folder: Path) -> None:
-        head = json.loads((folder / "state.json").read_text())
+        try:
+            head = json.loads((folder / "state.json").read_text())
+            steps, history, told = head["steps"], list(head["history"]), {**head["settings"], "epochs": None}
+            tensors = load_file(folder / head["tensors"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise DataError(
+                f"{folder}: this checkpoint is damaged ({error}); delete the folder, and training begins anew"
+            ) from error
         # "epochs" may grow, so that a finished run can be carried on; every other setting must be the same.
-        mine = {**self.config.model_dump(mode="json"), "epochs": None}
-        if {**head["settings"], "epochs": None} != mine:
+        if told != {**self.config.model_dump(mode="json"), "epochs": None}:
             raise DataError(
                 f"{folder}: this checkpoint was made with other settings; delete it, or name another folder"
             )
-        tensors = load_file(folder / head["tensors"])
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.steps, self.history, self.best = head["steps"], head["history"], part("best.")
+        self.steps, self.history, self.best = steps, history, part("best.")
         self.net.load_state_dict(part("net."))
         for i, value in part("mean.").items():
             self.mean[int(i)].copy_(value)

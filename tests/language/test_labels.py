@@ -51,6 +51,12 @@ def test_a_frame_is_checked():
         LabelSet.from_frame(frame.with_columns(version=pl.lit(0)))
     with pytest.raises(DataError, match="no label"):
         LabelSet.from_frame(frame.with_columns(text=pl.lit("  ")))
+    with pytest.raises(DataError, match="file: row 3 has no id; fill it in"):
+        LabelSet.from_frame(frame.with_columns(id=pl.Series(["a", "b", None, "u"])), "file")
+    with pytest.raises(DataError, match="file: row 1 has version 'x', which is no Int64"):
+        LabelSet.from_frame(frame.with_columns(version=pl.lit("x")), "file")
+    with pytest.raises(DataError, match="column 'text' is of type List"):
+        LabelSet.from_frame(frame.with_columns(text=pl.concat_list("text")))
 
 
 @settings(deadline=None, max_examples=30)
@@ -104,6 +110,30 @@ def test_explanations_become_labels():
     )  # fmt: skip
     assert told(from_summaries(frame), "user") == {"yelp-1": {"likes x"}}
     assert told(from_summaries(frame), "item") == {"yelp-1": {"is x"}, "yelp-2": {"is y"}}
+    numbers = frame.with_columns(pl.col("user_id", "item_id").cast(pl.Int64), user_summary=pl.Series([None, "again"]))
+    assert told(from_summaries(numbers), "user") == {"yelp-1": {"again"}}, "the first that says something"
+    for name in frame.columns:
+        with pytest.raises(DataError, match=f"xrec: column '{name}' is missing"):
+            from_summaries(frame.drop(name), "xrec")
+    for name in ("domain", "user_id", "item_id"):
+        with pytest.raises(DataError, match=f"explanations: row 2 has no {name}"):
+            from_summaries(frame.with_columns(pl.Series(name, ["1", None])))
+    with pytest.raises(DataError, match="column 'item_summary' is of type List"):
+        from_summaries(frame.with_columns(pl.concat_list("item_summary")))
+
+
+def test_messages_name_the_files(tmp_path: Path):
+    split = leave_one_out(make_dataset({"u": ["a", "b", "c"]}))
+    lore = Lore(
+        THREE.frame.cast(COLUMNS), {"dataset": split.dataset.hash, "training": None}, split.catalog, split.users
+    )
+    files = [str(lore.save(tmp_path / name)) for name in ("one.parquet", "two.parquet")]
+    with pytest.raises(DataError, match=r"one\.parquet, .*two\.parquet: item 'a' has version 0 twice"):
+        LabelSource(files=files).read(split)
+    THREE.frame.drop("id").write_parquet(tmp_path / "foreign.parquet")
+    source = LabelSource(files=files[:1], items="foreign", foreign=(str(tmp_path / "foreign.parquet"),))
+    with pytest.raises(DataError, match=r"foreign\.parquet: column 'id' is missing"):
+        source.read(split)
 
 
 @pytest.mark.parametrize(

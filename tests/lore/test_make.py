@@ -291,6 +291,45 @@ def test_files_that_are_no_lore(split: Split, tmp_path: Path) -> None:
     for name in ("text", "other"):
         with pytest.raises(DataError, match=rf"{name}\.parquet: not a file of lore"):
             load_lore(tmp_path / f"{name}.parquet", split)
+    of = split.dataset.hash
+    for about in ([], {}, {"dataset": of}, {"dataset": None, "training": None}, {"dataset": of, "training": "so"}):
+        written(tmp_path / "about.parquet", {"text": ["x"]}, about)
+        with pytest.raises(DataError, match=r"about\.parquet: not a file of lore"):
+            load_lore(tmp_path / "about.parquet", split)
+
+
+def written(path: Path, changes: dict[str, list], about: object) -> None:
+    """A file of lore about item "apple", with columns (None: without them) and rows of one's own."""
+    rows = len(next(iter(changes.values())) or [0])
+    whole = {"kind": ["item"] * rows, "id": ["apple"] * rows, "version": list(range(rows)), "text": ["x"] * rows}
+    columns = {name: values for name, values in {**whole, **changes}.items() if values}
+    pl.DataFrame(columns, strict=False).write_parquet(path, metadata={"seqlore": json.dumps(about)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"text": []}, r"column 'text' is missing \(columns there: kind, id, version\)"),
+        ({"text": [["x"]]}, r"column 'text' is of type List\(String\); it must be String"),
+        ({"version": ["0", "one"]}, "row 2 has version 'one', which is no Int32; mend it"),
+        ({"version": [0.0, 1.5]}, "row 2 has version 1.5, which is no Int32"),
+        ({"version": [0, -1]}, "item 'apple' has version -1; number its wordings 0, 1, 2, …"),
+        ({"version": [1, 1]}, "item 'apple' has version 1 twice; number its wordings 0, 1, 2, …"),
+        ({"id": ["apple", None]}, "row 2 has no id; fill it in, or leave the row out"),
+        ({"version": [None, 1]}, "row 1 has no version"),
+        ({"kind": ["item", "shop"]}, "row 2: kind 'shop' is neither 'item' nor 'user'"),
+    ],
+)
+def test_odd_rows_of_lore_are_named(changes: dict[str, list], sentence: str, split: Split, tmp_path: Path) -> None:
+    written(tmp_path / "odd.parquet", changes, {"dataset": split.dataset.hash, "training": None})
+    with pytest.raises(DataError, match=rf"odd\.parquet: {sentence}"):
+        load_lore(tmp_path / "odd.parquet", split)
+
+
+def test_a_row_of_lore_without_text_says_nothing(split: Split, tmp_path: Path) -> None:
+    about = {"dataset": split.dataset.hash, "training": None}
+    written(tmp_path / "x.parquet", {"text": [None, "x", " "], "id": [None, "apple", "apple"]}, about)
+    assert load_lore(tmp_path / "x.parquet", split).frame.rows() == [("item", "apple", 1, "x")]
 
 
 @pytest.mark.parametrize(

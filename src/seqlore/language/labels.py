@@ -27,6 +27,7 @@ from seqlore.errors import DataError
 from seqlore.lore import Lore, LoreSettings, LoreStore, language_model, load_lore, make_lore
 from seqlore.lore.material import known_texts
 from seqlore.lore.prompts import Task
+from seqlore.lore.rows import labelled, refuse_nulls, typed
 from seqlore.text.cache import file_digest
 
 Kind = Literal["item", "user"]
@@ -47,21 +48,13 @@ class LabelSet:
     def from_frame(cls, frame: pl.DataFrame, what: str = "labels") -> LabelSet:
         """Check and conform; rows without text are dropped, a missing ``version`` column means one wording each.
 
-        Raises: DataError: a column is missing, a kind is unknown, a wording is there twice, or no label is left.
+        Args: what: the file, say, for messages.
+
+        Raises: DataError: see :func:`labelled`; or no label is left.
         """
         if "version" not in frame.columns:
             frame = frame.with_columns(version=pl.lit(0))
-        for name in COLUMNS:
-            if name not in frame.columns:
-                have = ", ".join(frame.columns)
-                raise DataError(f"{what}: column {name!r} is missing (columns there: {have}); labels have {[*COLUMNS]}")
-        frame = frame.select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
-        frame = frame.filter(pl.col("text").str.strip_chars().str.len_chars() > 0).sort("kind", "id", "version")
-        if (strange := frame.filter(~pl.col("kind").is_in(KINDS))).height:
-            raise DataError(f"{what}: kind {strange['kind'][0]!r} is neither 'item' nor 'user'")
-        if (twice := frame.filter(pl.struct("kind", "id", "version").is_duplicated())).height:
-            kind, id, version, _ = twice.row(0)
-            raise DataError(f"{what}: {kind} {id!r} has version {version} twice; number its wordings 0, 1, 2, …")
+        frame = labelled(frame, what, COLUMNS).sort("kind", "id", "version")
         if frame.is_empty():
             raise DataError(f"{what}: there is no label with text in it; make some with `seqlore lore make`")
         return cls(frame)
@@ -145,16 +138,26 @@ def _renamed(frame: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
     return joined.select("kind", pl.col("to").alias("id"), "version", "text")
 
 
-def from_summaries(frame: pl.DataFrame) -> LabelSet:
+def from_summaries(frame: pl.DataFrame, what: str = "explanations") -> LabelSet:
     """Labels out of the explanations of XRec (Ma, Ren & Huang, Findings of EMNLP 2024): ``user_summary`` and
-    ``item_summary`` of ``user_id`` and ``item_id``, prefixed by the ``domain``; the first of each counts."""
+    ``item_summary`` of ``user_id`` and ``item_id``, prefixed by the ``domain``; the first of each that has text counts.
+
+    Args: what: the file, say, for messages.
+
+    Raises: DataError: a column is missing or of another type, a domain or id is null, or there is no summary.
+    """
+    ids = ("domain", *(f"{kind}_id" for kind in KINDS))
+    frame = typed(frame, what, dict.fromkeys((*ids, *(f"{kind}_summary" for kind in KINDS)), pl.String))
+    refuse_nulls(frame, what, ids)
     parts = [
         frame.select(
             kind=pl.lit(kind), id=pl.col("domain") + "-" + pl.col(f"{kind}_id"), text=pl.col(f"{kind}_summary")
-        ).unique("id", keep="first", maintain_order=True)
+        )
+        .filter(pl.col("text").str.strip_chars().str.len_chars() > 0)
+        .unique("id", keep="first", maintain_order=True)
         for kind in KINDS
     ]
-    return LabelSet.from_frame(pl.concat(parts), "explanations")
+    return LabelSet.from_frame(pl.concat(parts), what)
 
 
 def mark_names(text: str, names: Mapping[str, int | str]) -> list[str | int]:
@@ -252,14 +255,14 @@ class LabelSource(Config):
         else:
             frames = self._made(known, kinds)
         frame = pl.concat(frames)
-        labels = LabelSet.from_frame(frame.filter(pl.col("kind").is_in(kinds)), "labels")
+        labels = LabelSet.from_frame(frame.filter(pl.col("kind").is_in(kinds)), ", ".join(self.files) or "labels")
         controls: tuple[tuple[Kind, Control], ...] = (("item", self.items), ("user", self.users))
         for kind, control in controls:
             if kind in kinds and control == "shuffled":
                 labels = labels.replaced(kind, labels.shuffled(seed))
             elif kind in kinds and control == "foreign":
                 foreign = pl.concat([read_labels(_path(file)).frame for file in self.foreign])
-                other = LabelSet.from_frame(foreign, "foreign labels")
+                other = LabelSet.from_frame(foreign, ", ".join(self.foreign))
                 labels = labels.replaced(kind, labels.switched(other, seed, (kind,)))
         return labels
 
@@ -314,7 +317,8 @@ def read_labels(path: Path) -> LabelSet:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: not a readable Parquet file of labels ({type(error).__name__})") from error
-    return from_summaries(frame) if "user_summary" in frame.columns else LabelSet.from_frame(frame, str(path))
+    made = from_summaries if "user_summary" in frame.columns else LabelSet.from_frame
+    return made(frame, str(path))
 
 
 def _path(name: str) -> Path:

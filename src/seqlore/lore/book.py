@@ -17,6 +17,7 @@ import polars as pl
 from seqlore.data import Split
 from seqlore.data.catalog import Vocabulary
 from seqlore.errors import DataError
+from seqlore.lore.rows import labelled
 
 COLUMNS = {"kind": pl.String, "id": pl.String, "version": pl.Int32, "text": pl.String}
 #: What a split may have been fitted on, each a part of the next.
@@ -84,17 +85,20 @@ class Lore:
 def load_lore(path: str | Path, split: Split) -> Lore:
     """The lore in ``path``, for use with ``split``.
 
-    Raises: DataError: the file is missing or no lore; it is about another dataset; or it was written from interactions
-        that ``split`` holds out.
+    Raises: DataError: the file is missing or no lore, see also :func:`labelled`; it is about another dataset; or it was
+        written from interactions that ``split`` holds out.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; `seqlore lore make` writes one")
     try:
         about = json.loads(pl.read_parquet_metadata(path)["seqlore"])
-        frame = pl.read_parquet(path).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
-    except (pl.exceptions.PolarsError, OSError, ValueError, KeyError) as error:
+        if not isinstance(about["dataset"], str) or (about["training"] is not None and not _how(about["training"])):
+            raise ValueError
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a file of lore; write one with `seqlore lore make`") from error
+    frame = labelled(frame, str(path), COLUMNS)
     check_training(about, split, str(path))
     return Lore(frame, about, split.catalog, split.users)
 
@@ -115,6 +119,11 @@ def check_training(about: Mapping[str, Any], split: Split, what: str) -> None:
 
 def _within(there: str, here: str) -> bool:
     """Whether the training part ``there`` is that of ``here`` or, of the same split, a smaller one."""
-    parts = [json.loads(there), json.loads(here)]
-    used, allowed = (PARTS.index(how.pop("fitted_on", "train")) for how in parts)
-    return parts[0] == parts[1] and used <= allowed
+    (its, used), (mine, allowed) = _how(there), _how(here)
+    return its == mine and used <= allowed
+
+
+def _how(training: str) -> tuple[dict[str, Any], int]:
+    """(how a training part was split off, which of PARTS it is). Raises: ValueError, TypeError: it does not say."""
+    how = dict(json.loads(training))
+    return how, PARTS.index(how.pop("fitted_on", "train"))

@@ -11,6 +11,7 @@ import seqlore
 from seqlore.data import Dataset, Sequences, Split
 from seqlore.data.splits import ordered_sequences
 from seqlore.errors import ConfigError, DataError
+from seqlore.models.newcomers import new_items
 from seqlore.models.recformer import BEGIN, NAME, VALUE, Pretraining, RecformerConfig, RecformerNet
 from seqlore.recommender import model_class
 from toys import make_split
@@ -126,6 +127,8 @@ def test_new_items_are_placed_by_their_texts_and_survive_saving(tmp_path):
     assert len(more.catalog) == len(model.catalog) + 2
     with pytest.raises(DataError, match=r"'i1'.*already"):
         model.with_items(pl.DataFrame({"item_id": ["i1"], "title": ["x"]}))
+    with pytest.raises(DataError, match="new item 'n' has no text in 'title'"):
+        model.with_items(pl.DataFrame({"item_id": ["n"], "brand": ["x"]}))
     torch.testing.assert_close(more.net.table()[7], more.net.table()[3])
     now = model.net.encoded(torch.tensor([3]))[0]
     assert now @ model.net.table()[3] < 0.99, "the net went on learning after the items were encoded"
@@ -136,6 +139,33 @@ def test_new_items_are_placed_by_their_texts_and_survive_saving(tmp_path):
     loaded = seqlore.load(more.save(tmp_path / "model"))
     torch.testing.assert_close(loaded.score(history), more.score(history))
     assert len(model.net.table()) == 7, "the model itself stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("frame", "sentence"),
+    [
+        ({"title": ["x"]}, r"need a column 'item_id' of texts \(columns there: title\)"),
+        ({"item_id": [["n"]], "title": ["x"]}, "need a column 'item_id' of texts"),
+        ({"item_id": [], "title": []}, "there are no new items in this frame"),
+        ({"item_id": ["n", None], "title": ["x", "y"]}, "row 2 has no item_id; give it one"),
+        ({"item_id": ["n", "n"], "title": ["x", "y"]}, "new item 'n' is there twice"),
+        ({"item_id": ["1"], "title": ["x"]}, "item '1' is in the catalogue already"),
+        ({"item_id": [1], "title": ["x"]}, "item '1' is in the catalogue already"),
+        ({"item_id": ["n"]}, "new item 'n' has no text in 'title', which the model reads"),
+        ({"item_id": ["n", "m"], "title": ["x", " "]}, "new item 'm' has no text in 'title'"),
+        ({"item_id": ["n"], "title": [["x", "y"]]}, r"column 'title' of the new items is List\(String\), and that of"),
+    ],
+)
+def test_odd_frames_of_new_items_are_refused_by_name(frame: dict, sentence: str):
+    catalog = make_split({"u": ["1", "2", "3"]}, {"1": "rose", "2": "soap", "3": "oil"}).catalog
+    with pytest.raises(DataError, match=sentence):
+        new_items(pl.DataFrame(frame, strict=False), catalog, ("title",))
+
+
+def test_new_items_may_have_numbers_for_ids_and_lack_columns():
+    catalog = make_split({"u": ["1", "2", "3"]}, {"1": "rose", "2": "soap", "3": "oil"}).catalog
+    taken = new_items(pl.DataFrame({"item_id": [4], "title": [7], "brand": [None]}), catalog, ("title", "brand"))
+    assert taken["item_id"].to_list() == ["4"]
 
 
 def test_without_texts_and_with_item_vectors_the_remedy_is_named():

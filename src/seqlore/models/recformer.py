@@ -44,6 +44,7 @@ from seqlore.errors import DataError
 from seqlore.lore.tokenizer import PAD, SPECIAL, START, train_tokenizer
 from seqlore.models.layers import Block, Dropout, through
 from seqlore.models.net import NetConfig, NetRecommender, SequenceNet
+from seqlore.models.newcomers import new_items
 from seqlore.text.source import TextInit
 from seqlore.training.batches import plan
 from seqlore.training.memory import given_back_at_once
@@ -369,13 +370,11 @@ class Recformer(NetRecommender):
         They are encoded with the weights that made the vectors of the others: an item with the same texts as another
         has the same vector.
 
-        Raises: DataError: an item is known already.
+        Raises: DataError: see :func:`seqlore.models.newcomers.new_items`.
         """
         from tokenizers import Tokenizer
 
-        known = [each for each in items["item_id"] if each in self.catalog]
-        if known:
-            raise DataError(f"item {known[0]!r} is in the catalogue already; give new items ids of their own")
+        items = new_items(items, self.catalog, self.config.fields)
         c, state = self.config, {name: tensor.clone() for name, tensor in self.state().items()}
         tokenizer = Tokenizer.from_str(bytes(state["tokenizer"].tolist()).decode())
         new = item_tokens(items, tokenizer, c.fields, c.attribute_tokens)

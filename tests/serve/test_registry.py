@@ -192,11 +192,11 @@ def test_new_items_have_a_limit_and_need_text(frozen: Path) -> None:
     async def main() -> None:
         with pytest.raises(Refused, match="takes 1 new items"):
             await service.registry.add("frozen", pl.DataFrame(NEW))
-        with pytest.raises(Refused, match="item 'new-1': categories 'a text' is no List"):
+        with pytest.raises(Refused, match="new item 'new-1': categories 'a text' is no List"):
             await service.registry.add("frozen", pl.DataFrame([{**NEW[0], "categories": "a text"}]))
 
     asyncio.run(main())
-    with pytest.raises(DataError, match="'a' has no text in title"):
+    with pytest.raises(DataError, match="'a' has no text in 'title'"):
         with_new_items(sl.load(frozen), pl.DataFrame([{"item_id": "a", "title": " "}]))
 
 
@@ -222,7 +222,7 @@ def test_attributes_of_new_items_are_what_the_catalogue_has_or_refused(split: Sp
     new = with_new_items(model, pl.DataFrame([given])).catalog.items[-1].to_dicts()[0]
     assert (new["first"], new["pieces"], new["sizes"], new["weight"]) == (date(2026, 11, 23), 3, [4], 7.5)
     for name, wrong in {"first": "soon", "pieces": 2.5, "sizes": [1.0, 0.5], "weight": "heavy"}.items():
-        with pytest.raises(DataError, match=f"item 'new': {name} .* is no "):
+        with pytest.raises(DataError, match=f"new item 'new': {name} .* is no "):
             with_new_items(model, pl.DataFrame([{**given, name: wrong}]))
 
 
@@ -259,7 +259,7 @@ def test_a_model_that_extends_itself_takes_new_items(split: Split, tmp_path: Pat
         assert {"one", "other"} < {i.item_id for i in (await service.recommend(every)).lists[0].items}
 
     asyncio.run(main())
-    with pytest.raises(DataError, match="'a' has no text in title, which Recformer reads"):
+    with pytest.raises(DataError, match="'a' has no text in 'title', which the model reads"):
         with_new_items(sl.load(folder), pl.DataFrame([{"item_id": "a", "title": " "}]))
 
 

@@ -12,18 +12,18 @@ from seqlore.errors import DataError
 
 
 def new_items(items: pl.DataFrame, catalog: Catalog, fields: Sequence[str]) -> pl.DataFrame:
-    """``items`` with their ids as strings.
+    """``items`` in columns and types of the catalogue; columns that it lacks are dropped, those that they lack null.
 
     Args: fields: columns of which each item needs a text in one.
 
     Raises: DataError: there are none, or no ids; an id is null, there twice, or known already; an item has no text; or
-        a column holds lists where that of the catalogue holds none, or the other way round.
+        a value is not of the catalogue's type.
     """
     if "item_id" not in items.columns or items["item_id"].dtype.is_nested():
         have = ", ".join(items.columns) or "none"
         raise DataError(f"new items need a column 'item_id' of texts (columns there: {have}): put their ids in it")
     items = items.with_columns(pl.col("item_id").cast(pl.String))
-    ids, read = items["item_id"], [field for field in fields if field in items.columns]
+    ids = items["item_id"]
     if items.is_empty():
         raise DataError("there are no new items in this frame: give one row an item")
     if ids.null_count():
@@ -32,11 +32,32 @@ def new_items(items: pl.DataFrame, catalog: Catalog, fields: Sequence[str]) -> p
         raise DataError(f"new item {twice[0]!r} is there twice: give one row an item")
     if known := [each for each in ids if each in catalog]:
         raise DataError(f"item {known[0]!r} is in the catalogue already; give new items ids of their own")
-    for id, *values in items.select("item_id", *read).iter_rows():
+    types = catalog.items.schema
+    given = items.with_columns(pl.lit(None).alias(name) for name in types if name not in items.columns)
+    taken = pl.DataFrame([_as(dtype, given[name], ids) for name, dtype in types.items()])
+    for id, *values in taken.select("item_id", *(f for f in fields if f in types)).iter_rows():
         if not any(map(as_text, values)):
             raise DataError(f"new item {id!r} has no text in {', '.join(map(repr, fields))}, which the model reads")
-    for name, dtype in items.schema.items():
-        own = catalog.items.schema.get(name, dtype)
-        if pl.Null not in (own, dtype) and own.is_nested() != dtype.is_nested():
-            raise DataError(f"column {name!r} of the new items is {dtype}, and that of the catalogue {own}; make it so")
-    return items
+    return taken
+
+
+def _as(dtype: pl.DataType, column: pl.Series, ids: pl.Series) -> pl.Series:
+    """The column in the catalogue's type. Raises: DataError: a value would be lost, or would be another."""
+    try:
+        if dtype.is_temporal() and column.dtype == pl.String():
+            cast = column.str.strptime(dtype, strict=False)  # type: ignore[arg-type]
+        else:
+            cast = column.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:
+        cast = pl.Series(column.name, [None] * len(column), dtype=dtype)
+    for id, given, taken in zip(ids, column.to_list(), cast.to_list(), strict=True):
+        if not _kept(given, taken):
+            raise DataError(f"new item {id!r}: {column.name} {given!r} is no {dtype}, which the catalogue has there")
+    return cast
+
+
+def _kept(given: object, taken: object) -> bool:
+    if isinstance(given, list):
+        return isinstance(taken, list) and all(map(_kept, given, taken))
+    cut = isinstance(given, float) and isinstance(taken, int) and given != taken
+    return given is None or (taken is not None and not cut)

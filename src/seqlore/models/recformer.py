@@ -386,7 +386,7 @@ class Recformer(NetRecommender):
                 state[name] = F.pad(state[name], (0, len(items)), value=value)
         state["items.vectors"] = F.pad(state["items.vectors"], (0, 0, 0, len(items)))
         more = copy.copy(self)
-        more._catalog = Catalog(pl.concat([self.catalog.items, items], how="diagonal_relaxed"), ordered=True)
+        more._catalog = Catalog(pl.concat([self.catalog.items, items]), ordered=True)
         more.restore(state)
         more.net.to(self.net.ends.device)
         more.net.encode_as_before(self.catalog.size)

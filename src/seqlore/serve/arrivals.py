@@ -11,7 +11,7 @@ equal scores new items come last, and not by the hash of their id.
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 import torch
@@ -20,15 +20,14 @@ from seqlore.data import Catalog
 from seqlore.errors import DataError
 from seqlore.models.llmseqsim import LLMSeqSim
 from seqlore.models.net import NetRecommender
+from seqlore.models.newcomers import new_items
 from seqlore.recommender import Model
 from seqlore.text.source import TextSource
 
 
 @runtime_checkable
 class HasWithItems(Protocol):
-    """A model that extends itself. ``config.fields``: columns of the items that it reads."""
-
-    config: Any
+    """A model that extends itself, and checks what it is given as :func:`seqlore.models.newcomers.new_items` does."""
 
     def with_items(self, items: pl.DataFrame) -> Model: ...
 
@@ -41,32 +40,15 @@ def takes_new_items(model: Model) -> bool:
 def with_new_items(model: Model, items: pl.DataFrame) -> Model:
     """A copy of the model whose catalogue ends with ``items`` (item_id, title, …); the model itself stays as it is.
 
-    Raises: DataError: the model cannot, an id is known already, an item has no text in the fields that are read, or an
-        attribute is not what the catalogue has there.
+    Raises: DataError: the model cannot; or see :func:`seqlore.models.newcomers.new_items`.
     """
-    source = _source(model)
     if isinstance(model, HasWithItems):
-        fields = tuple(model.config.fields)
-    elif source is not None:
-        fields = source.fields
-    else:
+        return model.with_items(items)
+    if (source := _source(model)) is None:
         raise DataError(f"{model.name} learns an item's place from interactions, so it takes no new items")
-    known = [item for item in items["item_id"] if item in model.catalog]
-    if known:
-        raise DataError(f"item {known[0]!r} is in the catalogue already; give new items ids of their own")
-    old = model.catalog.items
-    # Columns that the catalogue lacks are dropped, those that the items lack are null; types are the catalogue's.
-    given = items.with_columns(pl.lit(None).alias(c) for c in old.columns if c not in items.columns)
-    new = pl.DataFrame([_as(dtype, given[name], items["item_id"]) for name, dtype in old.schema.items()])
-    texts = [_joined(row, fields) for row in items.iter_rows(named=True)]
-    if not all(texts):
-        missing = items["item_id"][texts.index("")]
-        raise DataError(f"item {missing!r} has no text in {', '.join(fields)}, which {model.name} reads")
-    if source is None:
-        assert isinstance(model, HasWithItems)
-        return model.with_items(new)
-    catalog = Catalog(pl.concat([old, new]), ordered=True)
-    vectors = torch.from_numpy(source.embed_texts(texts))
+    new = new_items(items, model.catalog, source.fields)
+    catalog = Catalog(pl.concat([model.catalog.items, new]), ordered=True)
+    vectors = torch.from_numpy(source.embed_texts(Catalog(new, ordered=True).texts(source.fields)))
     state = {name: tensor.clone() for name, tensor in model.state().items()}
     if isinstance(model, LLMSeqSim):
         state["vectors"] = torch.cat([state["vectors"], vectors])
@@ -95,34 +77,6 @@ def _source(model: Model) -> TextSource | None:
         of_items = {name for name, tensor in model.state().items() if tensor.ndim and len(tensor) == model.catalog.size}
         return init if of_items <= {"items.text", "counts", "log_q", "bias"} else None
     return None
-
-
-def _as(dtype: pl.DataType, column: pl.Series, ids: pl.Series) -> pl.Series:
-    """The column as the catalogue has it. Raises: DataError: a value that would be lost, or would not be the same."""
-    try:
-        if dtype.is_temporal() and column.dtype == pl.String():
-            cast = column.str.strptime(dtype, strict=False)  # type: ignore[arg-type]
-        else:
-            cast = column.cast(dtype, strict=False)
-    except pl.exceptions.PolarsError:
-        cast = pl.Series(column.name, [None] * len(column), dtype=dtype)
-    for item, given, taken in zip(ids, column.to_list(), cast.to_list(), strict=True):
-        if not _kept(given, taken):
-            raise DataError(f"item {item!r}: {column.name} {given!r} is no {dtype}, which the catalogue has there")
-    return cast
-
-
-def _kept(given: object, taken: object) -> bool:
-    if isinstance(given, list):
-        return isinstance(taken, list) and all(map(_kept, given, taken))
-    cut = isinstance(given, float) and isinstance(taken, int) and given != taken
-    return given is None or (taken is not None and not cut)
-
-
-def _joined(row: dict, fields: tuple[str, ...]) -> str:
-    from seqlore.data.catalog import as_text
-
-    return ". ".join(text for field in fields if (text := as_text(row.get(field))))
 
 
 def _longer(vector: torch.Tensor, by: int, value: float) -> torch.Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from seqlore.config import Config, nearest
+from seqlore.config import Config, nearest, plain
 from seqlore.errors import ConfigError
 from seqlore.recommender import REGISTRY, model_class
 
@@ -18,6 +20,9 @@ class Car(Config):
     wheels: int = 4
     tanks: tuple[Tank, ...] = ()
     spare: Tank | None = None
+    seats: int | None = 5
+    roof: Literal["none", "soft"] | None = "soft"
+    extras: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _stands(self) -> Car:
@@ -38,12 +43,54 @@ class Car(Config):
             {"tanks": [{"litres": 0}]},
             "car: tanks.0.litres: Input should be greater than or equal to 1 (given: 0)",
         ),
+        (
+            {"wheels": "none"},
+            "car: wheels: Input should be a valid integer, unable to parse string as an integer (given: 'none')",
+        ),
     ],
 )
 def test_errors_are_one_sentence(settings: dict, sentence: str) -> None:
     with pytest.raises(ConfigError) as error:
         Car.parse(settings, "car")
     assert str(error.value) == sentence
+
+
+class Garage(Config):
+    cars: tuple[Car, ...] = Field(min_length=1)
+    town: str
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"cars": []},
+            "garage: cars: Tuple should have at least 1 item after validation, not 0 (given: []); town: is missing",
+        ),
+        ({"cars": [{"wheel": 3}], "town": "x"}, "garage: unknown setting 'cars.0.wheel'; did you mean 'wheels'?"),
+        ({"cars": [{}], "twon": "x"}, "garage: unknown setting 'twon'; did you mean 'town'?"),
+    ],
+)
+def test_one_mistake_is_told_once(settings: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Garage.parse(settings, "garage")
+    assert str(error.value) == sentence
+
+
+def test_no_value_can_be_written() -> None:
+    car = Car.parse({"seats": "none", "roof": None, "tanks": [{}], "extras": {"radio": None}}, "car")
+    assert car.seats is None
+    written = plain(car)
+    assert written == {
+        "wheels": 4,
+        "tanks": [{"litres": 1}],
+        "seats": "none",
+        "roof": "none",
+        "extras": {"radio": "none"},
+    }
+    assert plain(Car()) == {"wheels": 4, "tanks": [], "seats": 5, "roof": "soft", "extras": {}}
+    assert Car.parse({"roof": "none"}, "car").roof == "none", "where the word is a value, it is that"
+    assert Car.parse({"spare": "none"}, "car").spare is None
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -6,11 +6,15 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Self, cast
+from types import NoneType
+from typing import Annotated, Any, Self, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from seqlore.errors import ConfigError
+
+#: How files and the command line say that a setting has no value (None): TOML has no null.
+NONE = "none"
 
 
 def _folder_name(name: str) -> str:
@@ -39,6 +43,17 @@ class Config(BaseModel):
                 if cls.model_fields[name].description is None:
                     cls.model_fields[name].description = field.description
 
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, settings: Any) -> Any:
+        if not isinstance(settings, Mapping):
+            return settings
+        fields = cls.model_fields
+        return {
+            name: None if value == NONE and name in fields and may_be_none(fields[name].annotation) else value
+            for name, value in settings.items()
+        }
+
     @property
     def random(self) -> bool:
         """Whether two fits with different seeds may differ: by itself, where there is a ``seed``."""
@@ -51,6 +66,33 @@ class Config(BaseModel):
             return cls(**settings)
         except ValidationError as error:
             raise ConfigError(f"{what}: {_explain(error, cls)}") from error
+
+
+def plain(config: BaseModel) -> dict[str, Any]:
+    """The settings as TOML can say them: one that has no value, though by default it has, is ``"none"``."""
+    told = {}
+    for name, value in config.model_dump(mode="json").items():
+        default = type(config).model_fields[name].get_default(call_default_factory=True, validated_data={})
+        if value is not None or default is not None:
+            told[name] = _plain(getattr(config, name), value)
+    return told
+
+
+def _plain(own: Any, value: Any) -> Any:
+    """Args: own: what a model holds. value: the same as JSON has it."""
+    if isinstance(own, BaseModel):
+        return plain(own)
+    if isinstance(own, Mapping):
+        return {key: _plain(each, value[key]) for key, each in zip(value, own.values(), strict=True)}
+    if isinstance(own, list | tuple):
+        return [_plain(each, plainly) for each, plainly in zip(own, value, strict=True)]
+    return NONE if value is None else value
+
+
+def may_be_none(annotation: Any) -> bool:
+    """Whether None is allowed, and the word is not a value of another meaning."""
+    kinds = get_args(annotation)
+    return NoneType in kinds and not any(NONE in get_args(kind) for kind in kinds)
 
 
 def digest(length: int = 12, /, **parts: Any) -> str:
@@ -66,16 +108,24 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _explain(error: ValidationError, config: type[BaseModel]) -> str:
-    parts = []
-    for each in error.errors():
-        key = ".".join(str(p) for p in each["loc"])
-        if each["type"] == "extra_forbidden":
+    parts, told = [], error.errors()
+    places = [each["loc"] for each in told]
+    strangers = {each["loc"] for each in told if each["type"] == "extra_forbidden"}
+    for each in told:
+        at = each["loc"]
+        key = ".".join(str(p) for p in at)
+        if each["type"] == "too_short" and any(loc[: len(at)] == at and loc != at for loc in places):
+            continue  # what stands in the list is at fault, not how much of it
+        if each["type"] == "missing":
+            if not any(loc[:-1] == at[:-1] and nearest(str(loc[-1]), [str(at[-1])]) for loc in strangers):
+                parts.append(f"{key}: is missing")
+        elif each["type"] == "extra_forbidden":
             holders = [config]
-            for step in each["loc"][:-1]:  # descend to the nested settings in which the key was written
+            for step in at[:-1]:  # descend to the nested settings in which the key was written
                 annotations = [h.model_fields[step].annotation for h in holders if step in h.model_fields]
                 holders = [m for a in annotations for m in _models_in(a)] or holders  # a list's index leads nowhere
             fields = {name for holder in holders for name in holder.model_fields}
-            parts.append(f"unknown setting {key!r}{nearest(str(each['loc'][-1]), fields)}")
+            parts.append(f"unknown setting {key!r}{nearest(str(at[-1]), fields)}")
         elif each["type"] == "value_error":  # a validator of ours: its sentence says it all
             sentence = str(each.get("ctx", {}).get("error", each["msg"]))
             parts.append(f"{key}: {sentence}" if key else sentence)

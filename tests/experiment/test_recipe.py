@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from seqlore.config import may_be_none
 from seqlore.errors import ConfigError
 from seqlore.experiment import Recipe, SplitSettings
 from seqlore.experiment.data import expand
 from seqlore.experiment.pairs import PairRecipe
+from seqlore.recommender import REGISTRY, model_class
 from seqlore.tasks.recipe import TaskRecipe
 
 ROOT = Path(__file__).parents[2]
@@ -257,3 +259,26 @@ def test_the_recipes_of_the_repository_are_valid(path: Path) -> None:
         assert recipe.name == path.stem
         for entry in recipe.models:
             entry.build(seed=0)
+
+
+def emptied(name: str) -> list[str]:
+    """Settings that have a value unless told, and may have none, of a model that needs no setting told."""
+    fields = model_class(name).Config.model_fields
+    if any(field.is_required() for field in fields.values()):
+        return []
+    return [key for key, f in fields.items() if f.get_default() is not None and may_be_none(f.annotation)]
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(REGISTRY) if emptied(name)])
+def test_a_setting_without_value_is_written_and_read_back(name: str) -> None:
+    given = {"dataset": {"simulate": {}}, "models": [{"model": name, "settings": dict.fromkeys(emptied(name))}]}
+    recipe = Recipe.parse(given, "given")
+    bare = Recipe.parse({**given, "models": [{"model": name}]}, "bare")
+    for again in (
+        Recipe.parse(tomllib.loads(recipe.to_toml()), "written"),
+        recipe.changed(["name=other"]),
+        bare.changed([f"models.{name}.settings.{key}=none" for key in emptied(name)]),
+    ):
+        assert again.models[0].config == recipe.models[0].config
+        assert {again.models[0].config.model_dump()[key] for key in emptied(name)} == {None}
+    assert bare.models[0].config != recipe.models[0].config

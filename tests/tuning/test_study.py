@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from seqlore.data import Dataset
 from seqlore.errors import ConfigError, MissingExtraError, SeqloreError
 from seqlore.experiment import Recipe
+from seqlore.recommender import model_class
 from seqlore.tuning import Search, TuneResult, study, tune, worker
 
 Make = Callable[..., Recipe]
@@ -46,6 +47,21 @@ def test_a_search_finds_the_best_trial_and_writes_a_recipe_of_it(found: TuneResu
     assert (plain.label, tuned.label) == ("Markov", "Markov (tuned)")
     assert tuned.config.model_dump() == plain.config.model_dump() | found.settings
     assert pl.read_csv(found.folder / "trials.csv").height == 6
+
+
+def test_the_best_may_have_no_value_where_the_default_has(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text("[VSKNN]\nlast_n_items = { low = 1, high = 1, or_none = true }\n")
+    data = {"dataset": {"path": str(shop)}, "split": {"protocol": "temporal-sessions"}}
+    recipe = Recipe.parse({"name": "toy", **data, "models": [{"model": "VSKNN"}]}, "toy")
+    search = Search(trials=6, starts=6)
+    kept = [key for key in model_class("VSKNN").Config.model_fields if key != "last_n_items"]
+    result = tune(recipe, search, out=tmp_path / "out", space=[tmp_path / "space.toml"], keep=kept)
+    tried = dict(result.trials.select(pl.col("last_n_items").fill_null(-1), "value").iter_rows())
+    assert tried[-1] > tried[1], "or this tests nothing"
+    assert [row.config.model_dump()["last_n_items"] for row in Recipe.load(result.folder / "best.toml").models] == [
+        5,
+        None,
+    ]
 
 
 def test_one_seed_has_one_search_and_another_seed_another(found: TuneResult, recipe: Make, tmp_path: Path) -> None:

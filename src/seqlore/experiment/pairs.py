@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import Field, NonNegativeInt, model_validator
 
-from seqlore.config import Config, FolderName, nearest
+from seqlore.config import Config, FolderName, nearest, plain
 from seqlore.errors import ConfigError
 from seqlore.evaluation import parse_metric
 from seqlore.experiment.overrides import apply, merged
@@ -271,8 +271,8 @@ class PairRecipe(Config):
 
     def to_toml(self) -> str:
         """The recipe as it was understood."""
-        whole = self.model_dump(mode="json", exclude_none=True)
+        whole = plain(self)
         for kind, names in _OWN.items():
             for name in names if kind != self.candidates.kind else ():
-                del whole["candidates"][name]
+                whole["candidates"].pop(name, None)
         return tomli_w.dumps(whole)

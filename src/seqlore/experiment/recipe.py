@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import BeforeValidator, Field, NonNegativeInt, field_validator, model_validator
 
-from seqlore.config import Config, FolderName, nearest
+from seqlore.config import Config, FolderName, nearest, plain
 from seqlore.data.simulate import ShopConfig
 from seqlore.errors import ConfigError
 from seqlore.evaluation import parse_metric
@@ -238,7 +238,7 @@ class Recipe(Config):
     def changed(self, set: Iterable[str]) -> Self:
         """The recipe with changes as in :meth:`load`."""
         changes = list(set)
-        return self.parse(apply(self.model_dump(mode="json", exclude_none=True), changes), "--set") if changes else self
+        return self.parse(apply(plain(self), changes), "--set") if changes else self
 
     def checked(self) -> Self:
         """The recipe itself, once every model's settings are known to be valid, so that no run fails late."""
@@ -265,11 +265,11 @@ class Recipe(Config):
 
     def to_toml(self) -> str:
         """The recipe with every default written out."""
-        whole = self.model_dump(mode="json")
+        whole = plain(self)
         for entry, out in zip(self.models, whole["models"], strict=True):
             out["seeds"] = list(self.seeds_of(entry))
-            out["settings"] = {k: v for k, v in entry.config.model_dump(mode="json").items() if k != "seed"}
-        return tomli_w.dumps(_without_none(whole))
+            out["settings"] = {k: v for k, v in plain(entry.config).items() if k != "seed"}
+        return tomli_w.dumps(whole)
 
 
 def _line(row: Any) -> list[str]:
@@ -283,10 +283,3 @@ def _line(row: Any) -> list[str]:
 def _over(defaults: Mapping[str, Any], line: Iterable[str], row: Any) -> Any:
     tables = [defaults[name] for name in line if name in defaults]
     return {**row, "settings": merged(*tables, row.get("settings", {}))} if tables else row
-
-
-def _without_none(value: Any) -> Any:
-    """TOML knows no null; every setting whose value is None has None for its default."""
-    if isinstance(value, Mapping):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    return [_without_none(v) for v in value] if isinstance(value, list) else value

@@ -13,6 +13,7 @@ import polars as pl
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from seqlore.config import plain
 from seqlore.experiment.journal import write_json, write_text
 from seqlore.experiment.overrides import merged
 from seqlore.experiment.recipe import Recipe
@@ -91,7 +92,7 @@ def write_results(told: dict[str, Any], recipe: Recipe, folder: Path) -> None:
     best = told["best"]
     if best is None:
         return
-    rows = recipe.model_dump(mode="json", exclude_none=True)
+    rows = plain(recipe)
     row = rows["models"][0]
     tuned = {**row, "label": f"{row['label']} (tuned)", "settings": merged(row["settings"], best["settings"])}
     rows |= {"name": f"{recipe.name}-tuned", "models": [row, tuned]}

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 from filelock import FileLock, Timeout
 
-from seqlore.config import nearest
+from seqlore.config import nearest, plain
 from seqlore.data import Dataset
 from seqlore.errors import ConfigError, MissingExtraError
 from seqlore.experiment.data import open_dataset
@@ -115,7 +115,7 @@ def one_row(recipe: Recipe, only: str | None) -> Recipe:
         raise ConfigError(f"recipe {recipe.name!r} has {len(labels)} rows: name the one to tune with --only LABEL")
     if only is not None and only not in labels:
         raise ConfigError(f"recipe {recipe.name!r} has no row {only!r}{nearest(only, labels)}")
-    whole = recipe.model_dump(mode="json", exclude_none=True)
+    whole = plain(recipe)
     whole["models"] = [row for row in whole["models"] if only in (None, row["label"])]
     whole["evaluation"].pop("baseline", None)
     return Recipe.parse(whole, recipe.name)

@@ -182,6 +182,8 @@ def test_recommend_for_all_users_of_a_run_folder(cli: Callable, run_folder: Path
     assert frame.join(seen, on=["user_id", "item_id"]).is_empty()
     without = cli("recommend", run_folder, "--all-users", shop)
     assert (without.status, "--out FILE.parquet" in without.err) == (2, True)
+    other = cli("recommend", run_folder, "--all-users", shop, "--out", tmp_path / "recs.csv")
+    assert (other.status, "ends in .parquet" in other.err) == (2, True)
 
 
 def test_train_refits_the_winner_of_a_run_on_everything(cli: Callable, run_folder: Path, tmp_path: Path) -> None:
@@ -236,6 +238,14 @@ def test_another_dataset_is_judged_on_demand_only(cli: Callable, shop: Path, tmp
     assert "was fitted on another dataset" in refused.err
     assert "add --other-dataset" in refused.err
     assert cli("evaluate", tmp_path / "model", tmp_path / "shorter", "--other-dataset").status == 0
+    fewer = data.interactions.filter(pl.col("item_id") != data.interactions["item_id"][0])
+    replace(
+        data.with_interactions(fewer, "fewer items"),
+        items=data.items.filter(pl.col("item_id").is_in(fewer["item_id"].implode())),
+    ).save(tmp_path / "fewer")
+    for accept in ((), ("--other-dataset",)):
+        refused = cli("evaluate", tmp_path / "model", tmp_path / "fewer", *accept)
+        assert (refused.status, "import it with these filters" in refused.err) == (2, True)
 
 
 def test_models_lists_every_model_and_the_settings_of_one(cli: Callable) -> None:
@@ -311,3 +321,11 @@ def test_a_demonstration_in_which_every_model_fails_says_so(
     assert done.status == 1
     assert "There is no best model to ask, for none was fitted; the report says why." in done.out
     assert "Traceback" not in done.err
+
+
+def test_a_dry_run_needs_no_key(cli: Callable, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    asked = ("lore", "make", shop, "--task", "item-knowledge", "--model", "openai:gpt-4o-mini")
+    assert cli(*asked, "--dry-run").status == 0
+    assert "OpenAI needs a key" in cli(*asked, "--out", tmp_path / "lore.parquet").err

@@ -190,7 +190,7 @@ def test_runs_and_their_figures(http: TestClient) -> None:
         ("recommend", {"histroy": []}, 422, "histroy", "no field"),
         ("recommend", {}, 422, "history", "either"),
         ("recommend", {"history": [], "histories": []}, 422, "history", "either"),
-        ("recommend", {"history": [3]}, 422, "history.0", "an item is its id"),
+        ("recommend", {"history": [3]}, 422, "history.0", 'an item is its id, or {"title":'),
         ("recommend", {"history": [{"title": ""}]}, 422, "history.0.title", "at least 1"),
         ("recommend", {"history": [{"title": "qqqqzz"}]}, 422, "history.0.title", "no title resembles 'qqqqzz'"),
         ("recommend", {"history": [], "k": 0}, 422, "k", "greater"),

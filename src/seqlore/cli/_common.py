@@ -75,7 +75,7 @@ def own_split(model: Recommender, folder: Path, *, remedy: str, accept: bool = F
 
     Args: remedy: ends the sentence about another dataset. accept: take that all the same.
 
-    Raises: DataError: the model does not say which split it was, or the dataset is another.
+    Raises: DataError: the model does not say which split it was, or the dataset is another, or has other items.
     """
     from seqlore.data import Dataset
     from seqlore.errors import DataError
@@ -86,6 +86,12 @@ def own_split(model: Recommender, folder: Path, *, remedy: str, accept: bool = F
         raise DataError(f"{model.name} does not say which split it was fitted on; fit it again with `seqlore train`")
     settings, data = SplitSettings.of(about["split"]), Dataset.load(folder)
     same = about.get("dataset_hash") == data.hash or about.get("events_hash") == data.events_hash
+    items = set(data.items["item_id"])
+    if not same and items != set(model.catalog.ids):
+        raise DataError(
+            f"{folder}: {model.name} knows {len(model.catalog):,} items and this dataset has {len(items):,}; it was "
+            "fitted on another, or on this one filtered, as its run's recipe.toml says: import it with these filters"
+        )
     if not same and not accept:
         raise DataError(
             f"{folder}: {model.name} was fitted on another dataset ({about.get('dataset')}, "

@@ -100,6 +100,8 @@ def make(
         if not model.startswith("openai:"):
             raise ConfigError(f"--spend is for servers that cost money; {model} costs none: leave it out")
         own["budget"] = Budget(money=spend)
+    if dry_run and model.startswith("openai:"):
+        own["api_key"] = "none"  # nothing is asked
     wanted, split = check_task(task), split_settings(protocol, ties, split_seed).make(Dataset.load(dataset), ties)
     speaker = language_model(model, texts=lambda: known_texts(split, wanted), **own)
     about = None if profiles is None else load_lore(profiles, split)

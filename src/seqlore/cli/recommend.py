@@ -113,6 +113,8 @@ def _all_users(model: Recommender, folder: Path, out: Path | None, k: int, inclu
         raise ConfigError("--all-users writes a file: name it with --out FILE.parquet")
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file in it")
+    if out.suffix != ".parquet":
+        raise ConfigError(f"--out {out}: the lists are written as Parquet; name a file that ends in .parquet")
     folder_to_be(out.parent)
     dataset = Dataset.load(folder)
     started = time.perf_counter()

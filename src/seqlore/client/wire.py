@@ -43,7 +43,7 @@ ItemRef = Annotated[
     Discriminator(
         _kind,
         custom_error_type="item_ref",
-        custom_error_message='an item is its id, or {{"title": "words of its title"}}',
+        custom_error_message='an item is its id, or {"title": "words of its title"}',
         custom_error_context={},
     ),
 ]

@@ -268,11 +268,17 @@ class Recommender(Model):
     def histories(
         self, histories: Sequence[Sequence[str]] | Sequences, users: Sequence[str] | None = None
     ) -> Sequences:
-        """External ids → dense ``Sequences``. An id that the catalogue lacks becomes 0, which every model skips."""
+        """External ids → dense ``Sequences``. An id that the catalogue lacks becomes 0, which every model skips.
+
+        Raises: DataError: a single history was not wrapped in a list, an id is no text, or users do not match.
+        """
         if isinstance(histories, Sequences):
             return histories
         if isinstance(histories, str) or any(isinstance(h, str) for h in histories):
             raise DataError("histories is a list of histories, each a list of item ids: wrap a single one as [[…]]")
+        for history in histories:
+            if odd := [each for each in history if not isinstance(each, str)]:
+                raise DataError(f"a history holds {odd[0]!r}, and ids are texts: write it as the catalogue does")
         dense = Sequences.from_lists([self.catalog.index(h) for h in histories])
         dense = dense.where(dense.items > 0)
         if isinstance(users, str):
@@ -300,7 +306,7 @@ class Recommender(Model):
             exclude_seen: leave out items of the history.
             candidates: external ids that may be recommended, for all histories or one list a history.
 
-        Raises: DataError: k is not positive, or a single history was not wrapped in a list.
+        Raises: DataError: k is not positive, a single history was not wrapped in a list, or an id is no text.
         """
         if k < 1:
             raise DataError(f"k={k}: ask for at least one recommendation")

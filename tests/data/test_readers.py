@@ -583,6 +583,7 @@ def test_a_dataset_folder_is_read_as_it_is(tmp_path: Path) -> None:
         ("e.csv", "user_id,item_id\nu,1\nu,2,3\n", {}, r"e\.csv, line 3: 3 fields where the first line has 2"),
         ("e.csv", 'user_id,item_id\n"u\nv",1\n,2\n', {}, r"e\.csv, line 4: user_id is empty"),
         ("e.csv", 'user_id,item_id\nu,1\nu,"5" x\n', {}, r"e\.csv, line 3: not CSV \(',' expected after '\"'\)"),
+        ("e.csv", "user_id,item_id,item_id\nu,5,1\n", {}, r"e\.csv, line 1: two columns are called 'item_id'"),
         ("e.csv", 'user_id,item_id,item_id\nu,5",1\n', {}, r"e\.csv, line 1: two columns are called 'item_id'"),
         ("e.csv", 'user_id,item_id\nu,5"\nu,5",1\n', {}, r"e\.csv, line 3: 3 fields where the first line has 2"),
         (

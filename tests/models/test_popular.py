@@ -19,6 +19,13 @@ def test_items_by_their_number_of_interactions():
     assert out.items[1] == ["b", "c"]
 
 
+def test_ids_are_texts():
+    model = MostPopular().fit(make_split({"u": ["1", "2"], "v": ["1", "3"]}))
+    for wrong in (1, None):
+        with pytest.raises(DataError, match=f"a history holds {wrong}, and ids are texts"):
+            model.recommend([["2"], ["1", wrong]])  # type: ignore[list-item]
+
+
 def test_old_interactions_fade_with_the_half_life():
     split = make_split({"u": ["old", "old2"], "v": ["old", "new"]}, timestamp=[0, 0, 0, 20 * DAY])
     assert MostPopular().fit(split).recommend([[]], k=1).items == [["old"]]

@@ -106,6 +106,8 @@ def test_it_is_saved_and_loaded_by_the_rules_of_all_models(nearest: Nearest, tmp
 
 
 def test_mistakes_are_named(nearest: Nearest):
+    with pytest.raises(DataError, match="reads Sequences and an array of indices"):
+        nearest.rerank([["1"]], [["2", "3"]])  # type: ignore[arg-type]
     with pytest.raises(DataError, match="give one row each"):
         nearest.rerank(Sequences.from_lists([[1]]), np.array([1, 2]))
     with pytest.raises(ConfigError, match="did you mean 'SetRank'"):

@@ -64,6 +64,11 @@ class Reranker(Model):
         Raises: ConfigError: it has not been fitted. DataError: not one row of candidates a history, a candidate that
             the catalogue has not, or a score is not a number (training diverged).
         """
+        if not isinstance(histories, Sequences) or not isinstance(candidates, np.ndarray):
+            raise DataError(
+                f"{self.name}: rerank reads Sequences and an array of indices; catalog.index makes them of ids, "
+                "Sequences.from_lists of lists of them, and TwoStage.recommend takes ids as they are"
+            )
         size = self.catalog.size
         if candidates.size and not 0 <= candidates.min() <= candidates.max() < size:
             wrong = int(candidates.max() if candidates.min() >= 0 else candidates.min())

@@ -152,6 +152,8 @@ def _read_csv(path: Path, separator: str | None, header: Sequence[str] | None, e
     frame = frame.filter(pl.any_horizontal(pl.all().is_not_null()))
     if any("\n" in name for name in frame.columns):
         raise DataError(f"{path}, line 1: a quote is opened in the header and not closed there; mend the line")
+    if twice := next((name for c in frame.columns if (name := c.rpartition("_duplicated_")[0]) in frame.columns), None):
+        raise DataError(f"{path}, line 1: two columns are called {twice!r}; rename one")
     if header is not None:
         if len(header) != frame.width:
             raise DataError(f"{path}: {len(header)} column names were given but the lines have {frame.width} fields")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from seqlore.config import Config, nearest, plain
 from seqlore.errors import ConfigError
@@ -58,6 +58,7 @@ def test_errors_are_one_sentence(settings: dict, sentence: str) -> None:
 class Garage(Config):
     cars: tuple[Car, ...] = Field(min_length=1)
     town: str
+    owner: Annotated[str, StringConstraints(min_length=1)] | None = None
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_no_value_can_be_written() -> None:
     assert plain(Car()) == {"wheels": 4, "tanks": [], "seats": 5, "roof": "soft", "extras": {}}
     assert Car.parse({"roof": "none"}, "car").roof == "none", "where the word is a value, it is that"
     assert Car.parse({"spare": "none"}, "car").spare is None
+    assert Garage.parse({"cars": [{}], "town": "x", "owner": "none"}, "garage").owner == "none", "texts are texts"
 
 
 def test_settings_cannot_be_changed() -> None:

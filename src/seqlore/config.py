@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Self, cast, get_args
 
@@ -68,31 +69,32 @@ class Config(BaseModel):
             raise ConfigError(f"{what}: {_explain(error, cls)}") from error
 
 
-def plain(config: BaseModel) -> dict[str, Any]:
-    """The settings as TOML can say them: one that has no value, though by default it has, is ``"none"``."""
+def plain(config: BaseModel, none: str | None = NONE) -> dict[str, Any]:
+    """The settings as TOML can say them: one that has no value, though by default it has, is ``none``."""
     told = {}
     for name, value in config.model_dump(mode="json").items():
         default = type(config).model_fields[name].get_default(call_default_factory=True, validated_data={})
         if value is not None or default is not None:
-            told[name] = _plain(getattr(config, name), value)
+            told[name] = _plain(getattr(config, name), value, none)
     return told
 
 
-def _plain(own: Any, value: Any) -> Any:
+def _plain(own: Any, value: Any, none: str | None) -> Any:
     """Args: own: what a model holds. value: the same as JSON has it."""
     if isinstance(own, BaseModel):
-        return plain(own)
+        return plain(own, none)
     if isinstance(own, Mapping):
-        return {key: _plain(each, value[key]) for key, each in zip(value, own.values(), strict=True)}
+        return {key: _plain(each, value[key], none) for key, each in zip(value, own.values(), strict=True)}
     if isinstance(own, list | tuple):
-        return [_plain(each, plainly) for each, plainly in zip(own, value, strict=True)]
-    return NONE if value is None else value
+        return [_plain(each, plainly, none) for each, plainly in zip(own, value, strict=True)]
+    return none if value is None else value
 
 
 def may_be_none(annotation: Any) -> bool:
-    """Whether None is allowed, and the word is not a value of another meaning."""
+    """Whether None is allowed, and the word "none" is no value: no text, path or choice."""
     kinds = get_args(annotation)
-    return NoneType in kinds and not any(NONE in get_args(kind) for kind in kinds)
+    words = {kind if isinstance(kind, type) else next(iter(get_args(kind)), None) for kind in kinds}
+    return NoneType in kinds and not words & {str, Path} and not any(NONE in get_args(kind) for kind in kinds)
 
 
 def digest(length: int = 12, /, **parts: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -268,18 +268,12 @@ class Recommender(Model):
     def histories(
         self, histories: Sequence[Sequence[str]] | Sequences, users: Sequence[str] | None = None
     ) -> Sequences:
-        """External ids → dense ``Sequences``. An id that the catalogue lacks becomes 0, which every model skips.
-
-        Raises: DataError: a single history was not wrapped in a list, an id is no text, or users do not match.
-        """
+        """External ids → dense ``Sequences``. An id that the catalogue lacks becomes 0, which every model skips."""
         if isinstance(histories, Sequences):
             return histories
         if isinstance(histories, str) or any(isinstance(h, str) for h in histories):
             raise DataError("histories is a list of histories, each a list of item ids: wrap a single one as [[…]]")
-        for history in histories:
-            if odd := [each for each in history if not isinstance(each, str)]:
-                raise DataError(f"a history holds {odd[0]!r}, and ids are texts: write it as the catalogue does")
-        dense = Sequences.from_lists([self.catalog.index(h) for h in histories])
+        dense = Sequences.from_lists([self.catalog.index_of(h, "a history") for h in histories])
         dense = dense.where(dense.items > 0)
         if isinstance(users, str):
             raise DataError("users is a list of user ids, one a history: wrap a single one as [user]")
@@ -287,7 +281,7 @@ class Recommender(Model):
             return dense
         if len(users) != len(dense):
             raise DataError(f"{len(users)} users for {len(dense)} histories: give one user a history")
-        return Sequences(dense.items, dense.offsets, self.users.index(users))
+        return Sequences(dense.items, dense.offsets, self.users.index_of(users, "users"))
 
     def recommend(
         self,
@@ -313,10 +307,10 @@ class Recommender(Model):
         dense = self.histories(histories, users)
         chosen = None
         if candidates is not None:
-            if len(candidates) and not isinstance(candidates[0], str):
-                chosen = Sequences.from_lists([self.catalog.index(c) for c in candidates]).padded()
+            if len(candidates) and isinstance(candidates[0], Iterable) and not isinstance(candidates[0], str):
+                chosen = Sequences.from_lists([self.catalog.index_of(c, "candidates") for c in candidates]).padded()
             else:
-                chosen = self.catalog.index(candidates)  # type: ignore[arg-type]
+                chosen = self.catalog.index_of(candidates, "candidates")  # type: ignore[arg-type]
         lists = self.rank(dense, min(k, len(self.catalog)), exclude_seen=exclude_seen, candidates=chosen)
         ids, titles = self.catalog.ids, self.catalog.titles
         kept = [row[row > 0].tolist() for row in lists.items]

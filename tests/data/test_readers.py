@@ -200,6 +200,11 @@ def test_quotes_within_a_field_are_characters(tmp_path: Path) -> None:
     assert events(read(bare, header=["user_id", "item_id", "rating"]), "item_id") == [('5" nail',), ('6" nail',)]
 
 
+def test_names_that_look_like_doubled_ones_are_names(tmp_path: Path) -> None:
+    source = put(tmp_path / "e.csv", "user_id,item_id,x,x_duplicated_0,,\nu,1,a,b,,\n")
+    assert events(read(source), "x", "x_duplicated_0") == [("a", "b")]
+
+
 def test_texts_made_of_digits_stay_as_they_are(tmp_path: Path) -> None:
     source = put(tmp_path / "e.csv", "user_id,item_id,rating,review\nu,1,5,10.50\nu,2,4,1e3\n")
     catalogue = put(tmp_path / "p.csv", "item_id,title,price\n1,1984,10.50\n2,3.0,2\n")
@@ -607,7 +612,7 @@ def test_a_dataset_folder_is_read_as_it_is(tmp_path: Path) -> None:
             {"header": ["user_id", "item_id"]},
             r"2 column names were given but the lines have 3 fields",
         ),
-        ("e.csv", "a,b\n", {"header": ["item_id", "item_id"]}, r"two columns were given the name 'item_id'"),
+        ("e.csv", "a,b\n", {"header": ["item_id", "item_id"]}, r"--header: two columns are called 'item_id'"),
         (
             "e.csv",
             "user_id,item_id\nu,1\n",

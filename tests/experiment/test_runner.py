@@ -449,7 +449,7 @@ def test_the_journal_forgets_a_trial_that_was_begun_again(tmp_path: Path) -> Non
     assert journal.finished() == {}, "its model is not there"
     journal.write("trial", **key, cases="cases", model_folder="model")
     with journal.path.open("ab") as file:
-        file.write(b'\xff{"step": "trial"\n[1]\n')
+        file.write(b'\xff{"step": "trial"\n[1]\n{"step": "begin", "label": ["L"], "ties": "file", "seed": "x"}\n')
     assert list(journal.finished()) == [("a", "file", 0)], "lines that are damaged are passed over"
     (saved / "model.safetensors").unlink()
     assert journal.finished() == {}, "its model is not whole"

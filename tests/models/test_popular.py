@@ -22,8 +22,12 @@ def test_items_by_their_number_of_interactions():
 def test_ids_are_texts():
     model = MostPopular().fit(make_split({"u": ["1", "2"], "v": ["1", "3"]}))
     for wrong in (1, None):
-        with pytest.raises(DataError, match=f"a history holds {wrong}, and ids are texts"):
+        with pytest.raises(DataError, match=f"a history: {wrong} is no text, as ids are"):
             model.recommend([["2"], ["1", wrong]])  # type: ignore[list-item]
+        for candidates in ([wrong], [["2", wrong]]):
+            with pytest.raises(DataError, match=f"candidates: {wrong} is no text"):
+                model.recommend([["2"]], candidates=candidates)  # type: ignore[arg-type]
+    assert model.recommend([iter(["1"])], k=1).items == model.recommend([["1"]], k=1).items  # type: ignore[list-item]
 
 
 def test_old_interactions_fade_with_the_half_life():

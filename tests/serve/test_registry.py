@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -196,6 +196,9 @@ def test_new_items_have_a_limit_and_need_text(frozen: Path) -> None:
             await service.registry.add("frozen", pl.DataFrame([{**NEW[0], "categories": "a text"}]))
 
     asyncio.run(main())
+    mixed = Registry.frame([{**item, "categories": c} for item, c in zip(NEW, (["a list"], "a text"), strict=True)])
+    with pytest.raises(DataError, match="new item 'new-2': categories 'a text' is no List"):
+        with_new_items(sl.load(frozen), mixed)
     with pytest.raises(DataError, match="'a' has no text in 'title'"):
         with_new_items(sl.load(frozen), pl.DataFrame([{"item_id": "a", "title": " "}]))
 
@@ -204,6 +207,8 @@ def test_attributes_of_new_items_are_what_the_catalogue_has_or_refused(split: Sp
     from seqlore.models import LLMSeqSim  # type: ignore[attr-defined]
 
     odd = split.catalog.items.with_columns(
+        delivery=pl.lit(timedelta(days=3)),
+        unknown=pl.lit(None),
         first=pl.lit("2024-05-01").str.to_date(),
         pieces=pl.lit(1),
         sizes=pl.concat_list(pl.lit(1)),
@@ -219,11 +224,18 @@ def test_attributes_of_new_items_are_what_the_catalogue_has_or_refused(split: Sp
         "sizes": [4.0],
         "weight": "7.5",
     }
+    given["unknown"] = "red"
     new = with_new_items(model, pl.DataFrame([given])).catalog.items[-1].to_dicts()[0]
     assert (new["first"], new["pieces"], new["sizes"], new["weight"]) == (date(2026, 11, 23), 3, [4], 7.5)
-    for name, wrong in {"first": "soon", "pieces": 2.5, "sizes": [1.0, 0.5], "weight": "heavy"}.items():
+    for name, value in {
+        "delivery": "2d",
+        "first": "soon",
+        "pieces": 2.5,
+        "sizes": [1.0, 0.5],
+        "weight": "heavy",
+    }.items():
         with pytest.raises(DataError, match=f"new item 'new': {name} .* is no "):
-            with_new_items(model, pl.DataFrame([{**given, name: wrong}]))
+            with_new_items(model, pl.DataFrame([{**given, name: value}]))
 
 
 def test_a_model_that_learned_each_item_takes_no_new_ones(split: Split) -> None:

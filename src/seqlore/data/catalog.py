@@ -51,6 +51,13 @@ class Vocabulary:
         get = self._index.get
         return np.fromiter((get(e, 0) for e in external_ids), np.int32)
 
+    def index_of(self, external_ids: Iterable[str], what: str) -> NDArray[np.int32]:
+        """As ``index``, for ids that somebody typed. Raises: DataError: one in ``what`` is no text."""
+        ids = list(external_ids)
+        if odd := [each for each in ids if not isinstance(each, str)]:
+            raise DataError(f"{what}: {odd[0]!r} is no text, as ids are: write it as the data does")
+        return self.index(ids)
+
     def index_column(self, column: pl.Series) -> NDArray[np.int32]:
         """As ``index``, for a whole string column, by one join."""
         frame = pl.DataFrame(

@@ -137,9 +137,9 @@ def _meta(path: Path) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise DataError(f"{path}: holds no JSON object; mend or delete it")
     for name, kind in kinds.items():
-        if not isinstance(meta.get(name, kind()), kind):
+        if not isinstance(meta.get(name) or kind(), kind):
             raise DataError(f"{path}: {name} is {meta[name]!r} but must be a {kind.__name__}; mend or delete it")
-    return meta
+    return {name: value for name, value in meta.items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)

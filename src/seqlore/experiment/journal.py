@@ -13,6 +13,8 @@ import polars as pl
 from seqlore import manifest
 
 Key = tuple[str, str, int]
+#: Of a trial.
+STEPS = ("begin", "trial")
 
 
 class Journal:
@@ -41,7 +43,7 @@ class Journal:
         for line in text.splitlines():
             try:
                 step = json.loads(line)
-                key = (step["label"], step["ties"], step["seed"]) if step["step"] in ("begin", "trial") else None
+                key = (str(step["label"]), str(step["ties"]), int(step["seed"])) if step["step"] in STEPS else None
             except (ValueError, KeyError, TypeError):
                 continue
             if key is not None:
@@ -53,10 +55,10 @@ class Journal:
     def _there(self, record: dict[str, Any]) -> bool:
         """A record without its model or its cases is of no use: the trial is done again."""
         try:
-            pl.read_parquet_schema(self.folder / record["cases"])
-        except (KeyError, TypeError, OSError, pl.exceptions.PolarsError):
+            pl.read_parquet(self.folder / record["cases"])
+            return manifest.is_there(self.folder / record["model_folder"])
+        except (KeyError, TypeError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
             return False
-        return manifest.is_there(self.folder / record["model_folder"])
 
 
 def now() -> str:

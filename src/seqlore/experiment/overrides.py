@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from seqlore.config import nearest
+from seqlore.config import NONE, nearest
 from seqlore.errors import ConfigError
 
 
@@ -47,7 +47,9 @@ def apply(settings: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, 
         (*path, last), value = parse_assignment(assignment)
         at: Any = out
         for i, step in enumerate(path):
-            at = _row(at, step, assignment) if isinstance(at, list) else at.setdefault(step, {})
+            if isinstance(at, dict) and at.get(step) in (None, NONE):
+                at[step] = {}
+            at = _row(at, step, assignment) if isinstance(at, list) else at[step]
             if not isinstance(at, dict | list):
                 raise ConfigError(f"--set {assignment}: {'.'.join(path[: i + 1])} is a value and holds no settings")
         if isinstance(at, list):

@@ -238,7 +238,7 @@ class Recipe(Config):
     def changed(self, set: Iterable[str]) -> Self:
         """The recipe with changes as in :meth:`load`."""
         changes = list(set)
-        return self.parse(apply(plain(self), changes), "--set") if changes else self
+        return self.parse(apply(plain(self, None), changes), "--set") if changes else self
 
     def checked(self) -> Self:
         """The recipe itself, once every model's settings are known to be valid, so that no run fails late."""

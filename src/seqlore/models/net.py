@@ -29,6 +29,7 @@ from seqlore.recommender import ScoringRecommender
 from seqlore.text.source import TextInit
 from seqlore.training import outcome, train
 from seqlore.training.batches import padded_batches, shuffle_ties, windows
+from seqlore.training.device import device_of
 from seqlore.training.objectives import binary, draw_items, draw_weights, full_softmax, gbce_beta, sampled_softmax
 
 #: Catalogues above this size take sampled softmax with row-sparse updates unless told otherwise.
@@ -246,6 +247,7 @@ class NetRecommender(ScoringRecommender):
     ) -> None:
         """``exclude_seen``: of the lists by which validation stops the net."""
         config = self.config
+        device_of(config.device)  # before texts are encoded
         torch.manual_seed(config.seed)
         self.net = self.build(split, progress=progress, log=log, checkpoint=checkpoint)
         learn = self.training_sequences(split)

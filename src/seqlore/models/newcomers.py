@@ -35,25 +35,42 @@ def new_items(items: pl.DataFrame, catalog: Catalog, fields: Sequence[str]) -> p
     types = catalog.items.schema
     given = items.with_columns(pl.lit(None).alias(name) for name in types if name not in items.columns)
     taken = pl.DataFrame([_as(dtype, given[name], ids) for name, dtype in types.items()])
-    for id, *values in taken.select("item_id", *(f for f in fields if f in types)).iter_rows():
-        if not any(map(as_text, values)):
+    for row in taken.iter_rows(named=True):
+        if not any(as_text(row.get(field)) for field in fields):
+            id = row["item_id"]
             raise DataError(f"new item {id!r} has no text in {', '.join(map(repr, fields))}, which the model reads")
     return taken
 
 
 def _as(dtype: pl.DataType, column: pl.Series, ids: pl.Series) -> pl.Series:
-    """The column in the catalogue's type. Raises: DataError: a value would be lost, or would be another."""
+    """The column in the catalogue's type; null, where that knows of no value in it.
+
+    Raises: DataError: a value would be lost, or would be another.
+    """
+    if dtype == pl.Null:
+        return pl.Series(column.name, [None] * len(column), dtype=dtype)
     try:
-        if dtype.is_temporal() and column.dtype == pl.String():
-            cast = column.str.strptime(dtype, strict=False)  # type: ignore[arg-type]
-        else:
-            cast = column.cast(dtype, strict=False)
-    except pl.exceptions.PolarsError:
-        cast = pl.Series(column.name, [None] * len(column), dtype=dtype)
+        cast = _cast(dtype, column)
+    except pl.exceptions.PolarsError:  # one by one, to name the one at fault
+        alone = [_alone(dtype, value) for value in column.to_list()]
+        cast = pl.Series(column.name, alone, dtype=dtype)
     for id, given, taken in zip(ids, column.to_list(), cast.to_list(), strict=True):
         if not _kept(given, taken):
             raise DataError(f"new item {id!r}: {column.name} {given!r} is no {dtype}, which the catalogue has there")
     return cast
+
+
+def _cast(dtype: pl.DataType, column: pl.Series) -> pl.Series:
+    if dtype in (pl.Date, pl.Datetime, pl.Time) and column.dtype == pl.String():
+        return column.str.strptime(dtype, strict=False)  # type: ignore[arg-type]
+    return column.cast(dtype, strict=False)
+
+
+def _alone(dtype: pl.DataType, value: object) -> object:
+    try:
+        return _cast(dtype, pl.Series([value]))[0]
+    except pl.exceptions.PolarsError:
+        return None
 
 
 def _kept(given: object, taken: object) -> bool:

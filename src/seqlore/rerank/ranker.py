@@ -31,6 +31,7 @@ from seqlore.rerank.layers import Join
 from seqlore.rerank.lists import ListBatch, ListData, list_batch, listwise_softmax
 from seqlore.rerank.reranker import Reranker
 from seqlore.training import outcome, train
+from seqlore.training.device import device_of
 
 #: Lists that are scored together when nothing is learned.
 READ_LISTS = 64
@@ -188,6 +189,7 @@ class NetReranker(Reranker):
         The phases keep their logs and checkpoints apart, as ``base-…``, ``pretrain-…``, and the name that was given.
         """
         c = self.config
+        device_of(c.device)  # before anything is written about anybody
         lists = self.lists(split, source)
         augmentation = c.augmentation.make() if self._given is None else self._given.fresh()
         augmentation.config = c.augmentation.parsed()

@@ -149,7 +149,13 @@ class Registry:
             twice = next(i for i in ids if ids.count(i) > 1)
             raise Refused(f"item {twice!r} stands there twice", "items")
         columns = list(dict.fromkeys(key for item in items for key in item))
-        return pl.DataFrame({c: pl.Series([item.get(c) for item in items], strict=False) for c in columns})
+        return pl.DataFrame([_column(name, [item.get(name) for item in items]) for name in columns])
+
+
+def _column(name: str, values: list[Any]) -> pl.Series:
+    """A column of lists, of one type of values, or of whatever came."""
+    mixed = len({isinstance(value, list) for value in values if value is not None}) > 1
+    return pl.Series(name, values, dtype=pl.Object) if mixed else pl.Series(name, values, strict=False)
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

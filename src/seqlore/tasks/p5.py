@@ -36,7 +36,7 @@ from seqlore.tasks.prompts import Words, as_text
 from seqlore.tasks.room import Room
 from seqlore.training import TrainConfig, train
 from seqlore.training.batches import plan
-from seqlore.training.device import device_left
+from seqlore.training.device import device_left, device_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -146,6 +146,7 @@ class P5:
         Raises: ConfigError: ``max_tokens`` has no room for a question.
         """
         config, split = self.config, material.tasks.split
+        device_of(config.device)
         self.naming = numbers(split, config.ids, config.seed)
         mixture = Mixture(material, self.naming, config.mixture, config.seed)
         drawn = islice(mixture.epoch(0), 20_000)

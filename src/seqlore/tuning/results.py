@@ -92,7 +92,7 @@ def write_results(told: dict[str, Any], recipe: Recipe, folder: Path) -> None:
     best = told["best"]
     if best is None:
         return
-    rows = plain(recipe)
+    rows = plain(recipe, None)
     row = rows["models"][0]
     tuned = {**row, "label": f"{row['label']} (tuned)", "settings": merged(row["settings"], best["settings"])}
     rows |= {"name": f"{recipe.name}-tuned", "models": [row, tuned]}

@@ -115,7 +115,7 @@ def one_row(recipe: Recipe, only: str | None) -> Recipe:
         raise ConfigError(f"recipe {recipe.name!r} has {len(labels)} rows: name the one to tune with --only LABEL")
     if only is not None and only not in labels:
         raise ConfigError(f"recipe {recipe.name!r} has no row {only!r}{nearest(only, labels)}")
-    whole = plain(recipe)
+    whole = plain(recipe, None)
     whole["models"] = [row for row in whole["models"] if only in (None, row["label"])]
     whole["evaluation"].pop("baseline", None)
     return Recipe.parse(whole, recipe.name)

@@ -69,6 +69,8 @@ class Job:
             )
         except (sqlite3.DatabaseError, DBAPIError, StorageInternalError) as error:
             why = str(error).splitlines()[0]
+            if "locked" in why:
+                raise DataError(f"{path}: another process holds it ({why}); try again when that has ended") from error
             raise DataError(f"{path}: cannot be used ({why}); restore it from a copy, or name another --out") from error
 
     def folds(self) -> list[Fold]:

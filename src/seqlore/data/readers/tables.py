@@ -152,15 +152,21 @@ def _read_csv(path: Path, separator: str | None, header: Sequence[str] | None, e
     frame = frame.filter(pl.any_horizontal(pl.all().is_not_null()))
     if any("\n" in name for name in frame.columns):
         raise DataError(f"{path}, line 1: a quote is opened in the header and not closed there; mend the line")
-    if twice := next((name for c in frame.columns if (name := c.rpartition("_duplicated_")[0]) in frame.columns), None):
-        raise DataError(f"{path}, line 1: two columns are called {twice!r}; rename one")
-    if header is not None:
+    if header is None:
+        reader = csv.reader((line + "\n" for _, line in lines(path, encoding)), delimiter=separator)
+        _distinct(next(filter(any, reader), []), f"{path}, line {reader.line_num}")
+    else:
         if len(header) != frame.width:
             raise DataError(f"{path}: {len(header)} column names were given but the lines have {frame.width} fields")
-        if twice := next((name for name in header if header.count(name) > 1), None):
-            raise DataError(f"{path}: two columns were given the name {twice!r}; each needs its own")
+        _distinct(header, f"{path}, --header")
         frame.columns = list(header)
     return frame
+
+
+def _distinct(names: Sequence[str], where: str) -> None:
+    """Raises: DataError: two columns have one name; of those that have none there may be several."""
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise DataError(f"{where}: two columns are called {twice!r}; each needs a name of its own")
 
 
 def _number(column: pl.Series) -> pl.Series:
@@ -180,9 +186,7 @@ def _csv_by_line(path: Path, separator: str, has_header: bool, encoding: str) ->
     try:
         first = next(rows, [])
         names = first if has_header else [f"column_{i}" for i in range(1, len(first) + 1)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise DataError(f"{path}, line {reader.line_num}: two columns are called {twice!r}; rename one")
+        _distinct(names, f"{path}, line {reader.line_num}")
 
         def fitted(fields: list[str]) -> list[str | None]:
             if len(fields) > len(names):

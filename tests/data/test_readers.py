@@ -196,6 +196,8 @@ def test_quotes_within_a_field_are_characters(tmp_path: Path) -> None:
     assert told["1"] == ('12" pan', "Tefal", None)
     assert told["2"] == ('say "hi", twice', "a\nb", "x")
     assert told["3"] == ('14" lid', None, None)
+    unnamed = put(tmp_path / "unnamed.csv", 'user_id,item_id,,\nu,5" nail,x,y\n')
+    assert events(read(unnamed), "item_id") == [('5" nail',)]
     bare = put(tmp_path / "bare.csv", 'u,5" nail,3\nv,6" nail,4\n')
     assert events(read(bare, header=["user_id", "item_id", "rating"]), "item_id") == [('5" nail',), ('6" nail',)]
 

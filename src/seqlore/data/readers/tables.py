@@ -185,7 +185,7 @@ def _csv_by_line(path: Path, separator: str, has_header: bool, encoding: str) ->
     rows = filter(any, reader)
     try:
         first = next(rows, [])
-        names = first if has_header else [f"column_{i}" for i in range(1, len(first) + 1)]
+        names = [(has_header and name) or f"column_{i}" for i, name in enumerate(first, start=1)]
         _distinct(names, f"{path}, line {reader.line_num}")
 
         def fitted(fields: list[str]) -> list[str | None]:

@@ -18,7 +18,7 @@ from seqlore.evaluation import Report
 from seqlore.evaluation.metrics import average_precision, ndcg
 from seqlore.experiment import judged
 from seqlore.experiment.judged import _as_before
-from seqlore.experiment.pairs import PairRecipe, Whole, merged
+from seqlore.experiment.pairs import Column, PairRecipe, Whole, merged
 from seqlore.experiment.reranking import Pair, _comparisons, by_user, model_of, run_pairs
 from seqlore.experiment.screen import Screen
 
@@ -138,6 +138,42 @@ def test_what_is_finished_is_not_done_again(
         run_pairs(wider, out=folder, only=["PRN"])
     run_pairs(wider, out=folder, only=["SASRec"])
     assert ran == ["SASRec · base", "SASRec · UR4Rec"]
+
+
+def test_the_base_of_what_is_asked_for_is_fitted_once_and_stands_in_the_table(
+    done: tuple[PairRecipe, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made, _, results = done
+    ran: list[tuple[str, str | None]] = []
+    run = Pair.run
+
+    def told(self: Pair, source: Any, cases: Any, screen: Any, base: Pair | None = None) -> None:
+        ran.append((self.label, base and base.label))
+        run(self, source, cases, screen, base)
+
+    monkeypatch.setattr(Pair, "run", told)
+    twice = made.model_copy(
+        update={
+            "augmentations": (
+                *made.augmentations,
+                Column(name="UR4Rec", label="w/o proxy", settings={"pretrain": False, "proxies": 0}),
+            )
+        }
+    )
+    found = run_pairs(twice, out=tmp_path, only=["PRM · w/o proxy", "PRM · UR4Rec", "PRM · KAR"])
+    assert ran == [
+        ("PRM · base", None),
+        ("PRM · UR4Rec", "PRM · base"),
+        ("PRM · KAR", "PRM · base"),
+        ("PRM · w/o proxy", "PRM · base"),
+    ]
+    before = {(row["backbone"], row["augmentation"]): row["metrics"] for row in results["rows"]}
+    rows = {row["augmentation"]: row["metrics"] for row in found["rows"]}
+    assert rows["UR4Rec"] == before["PRM", "UR4Rec"], "the same as among all"
+    assert rows["base"] == before["PRM", "base"]
+    ran.clear()
+    run_pairs(made, out=tmp_path / "one phase", only=["PRM · KAR"])
+    assert ran == [("PRM · KAR", "PRM · base")], "KAR starts from nothing"
 
 
 def test_other_settings_take_nothing_away_and_old_names_are_found(

@@ -16,7 +16,10 @@ def rerank(
     changes: SetOption = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL", help="Work on this backbone, augmentation, pair or recommender only."),
+        typer.Option(
+            metavar="LABEL",
+            help="Work on this backbone, augmentation, pair or recommender only, and on the base it starts from.",
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Fit again what this run folder already holds.")] = False,
     as_json: Json = False,

@@ -25,6 +25,7 @@ from seqlore.experiment.journal import write_json
 from seqlore.experiment.pairs import Backbone, Column, PairRecipe, Whole
 from seqlore.experiment.screen import Screen
 from seqlore.fitting import fit_with
+from seqlore.rerank.augment import augmentation_class
 from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.ranker import NetReranker
 from seqlore.version import __version__
@@ -139,6 +140,11 @@ class Pair(Judged):
 
     def model(self) -> Any:
         return self.recipe.model(self.backbone, self.column, self.seed)
+
+    @property
+    def starts_from_base(self) -> bool:
+        """Whether it has a phase that needs the backbone without augmentation."""
+        return augmentation_class(self.column.name).needs_base or self.model().config.continued is not None
 
     def fitted(self, source: CandidateSource, base: Judged | None, options: dict[str, Any]) -> Any:
         if base is not None and base.record() is not None:

@@ -45,8 +45,8 @@ def run_pairs(
 
     Args:
         out: the run folder; default ``runs/NAME``.
-        only: labels of backbones, augmentations, pairs ("PRM · UR4Rec") or recommenders to work on; finished others
-            stay in it.
+        only: labels of backbones, augmentations, pairs ("PRM · UR4Rec") or recommenders to work on, and what these
+            start from; finished others stay in it.
         resume: leave out pairs that the folder holds with the same settings.
 
     A pair that fails, however it does, becomes an entry of ``errors``, and its traceback goes to ``failed.jsonl``; the
@@ -69,7 +69,7 @@ def run_pairs(
             every += [Pair(**shared, backbone=backbone, column=column) for backbone, column in recipe.pairs()]
             every += [Alone(**shared, row=row) for row in recipe.recommenders]
         wanted = _wanted(every, only)
-        todo = [pair for pair in wanted if pair.record() is None or not resume]
+        todo = _with_bases([pair for pair in wanted if pair.record() is None or not resume], every)
         screen.trials(len(todo))
         errors: dict[str, str] = {}
         for pair in todo:
@@ -104,6 +104,17 @@ def _base(pair: Pair | Alone, every: Sequence[Pair | Alone]) -> Pair | None:
         return None
     plain = (p for p in every if isinstance(p, Pair) and p.column.name == NoAugmentation.__name__)
     return next((p for p in plain if (p.backbone, p.seed) == (pair.backbone, pair.seed)), None)
+
+
+def _with_bases(todo: Sequence[Pair | Alone], every: Sequence[Pair | Alone]) -> list[Pair | Alone]:
+    """Before each that starts from a base, its base, where that is a row and not fitted: once for all that share it."""
+    found: dict[int, Pair | Alone] = {}
+    for pair in todo:
+        base = _base(pair, every)
+        if base is not None and isinstance(pair, Pair) and pair.starts_from_base and base.record() is None:
+            found.setdefault(id(base), base)
+        found.setdefault(id(pair), pair)
+    return list(found.values())
 
 
 def _names(one: Pair | Alone) -> set[str]:

@@ -42,6 +42,17 @@ def test_none_ends_before_enough_came_or_where_nobody_wants_it(share: float, sta
     assert not trial.should_prune()
 
 
+def test_a_killed_trial_lowers_no_bar() -> None:
+    study = study_of(0.1, 0.2, 0.3, 0.4, 0.5)
+    for _ in range(3):
+        half = study.ask()
+        half.report(0.0, 0)
+        study.tell(half, state=TrialState.FAIL)
+    trial = study.ask()
+    trial.report(0.17, 0)  # with the three the fifth of them would lie at 0
+    assert trial.should_prune()
+
+
 def test_a_killed_trial_has_no_place_and_is_drawn_anew() -> None:
     def tried(kill: bool) -> list[float]:
         study = optuna.create_study(sampler=ResumableTPE(seed=7, starts=2))

@@ -47,6 +47,23 @@ def test_types_are_cast_where_nothing_is_lost():
     assert Dataset.from_frames(when).interactions["timestamp"].to_list() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("dates", [False, True])
+def test_events_of_one_second_keep_the_order_of_their_exact_times(dates: bool):
+    """Rows of one user in one second change places among themselves alone."""
+    exact = pl.Series("timestamp", [16.75, 16.5, 3.0, 16.25, 16.25, 17.0])
+    frame = pl.DataFrame({"user_id": list("abaaba"), "item_id": list("xyzuvw")}).with_columns(exact)
+    if dates:
+        frame = frame.with_columns((pl.col("timestamp") * 1e6).cast(pl.Int64).cast(pl.Datetime("us")))
+    events = Dataset.from_frames(frame).interactions
+    assert events["timestamp"].to_list() == [16, 16, 3, 16, 16, 17]
+    assert events["item_id"].to_list() == list("uvzxyw")
+
+
+def test_milliseconds_are_no_seconds():
+    with pytest.raises(DataError, match="timestamp 1600000000000 at row 2 is no time in seconds since 1970; divide"):
+        Dataset.from_frames(EVENTS.with_columns(timestamp=pl.Series([5, 1_600_000_000_000, None])))
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [

@@ -62,10 +62,27 @@ def items(dataset: Dataset, *columns: str) -> dict[str, Any]:
     ],
 )
 def test_times_become_seconds(values: list, seconds: list, note: str) -> None:
-    time, said = to_seconds(pl.Series("timestamp", values))
+    time, said, _ = to_seconds(pl.Series("timestamp", values))
     assert time.dtype == pl.Int64()
     assert time.to_list() == seconds
     assert note in said if note else said == ""
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [JULY * 1000 + 900, JULY * 1000 + 100, JULY * 1000 + 500],
+        [f"{JULY}.9", f"{JULY}.1", f"{JULY}.5"],
+        ["2014-07-23T00:00:00.900Z", "2014-07-23T00:00:00.1Z", "2014-07-23 00:00:00.500"],
+    ],
+)
+def test_what_a_second_hides_orders_the_events_of_a_user(tmp_path: Path, times: list) -> None:
+    lines = [f"a,{item},{time}" for item, time in zip("xyz", times, strict=True)]
+    (tmp_path / "e.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]) + "\n", encoding="utf-8")
+    data = read(tmp_path / "e.csv")
+    assert data.interactions["item_id"].to_list() == ["y", "z", "x"]
+    assert data.interactions["timestamp"].to_list() == [JULY] * 3
+    assert any("exact times" in note for note in data.meta["notes"])
 
 
 def test_dates_of_parquet_become_seconds() -> None:

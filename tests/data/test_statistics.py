@@ -77,7 +77,8 @@ def test_what_is_unknown_is_none() -> None:
 
 
 def test_a_number_that_is_no_time_does_no_harm() -> None:
-    numbers = statistics(make_dataset({"u": ["a"]}, timestamp=[10**14]))
+    data = make_dataset({"u": ["a"]}, timestamp=[1])
+    numbers = statistics(data.with_interactions(data.interactions.with_columns(timestamp=pl.lit(10**14)), "odd"))
     assert numbers["time"]["first"] == str(10**14)
 
 

@@ -111,6 +111,10 @@ def test_written_out_it_holds_every_default_and_reads_as_the_same_recipe(small: 
         (["models.SASRek.model=x"], "there is no row 'SASRek'; did you mean 'SASRec'?"),
         (["models.SASRec.settings.seed=3"], "models.SASRec.settings.seed: write seeds = [...] beside model instead"),
         (["models.SASRec.label=popular"], "two models are labelled 'popular': give each its own label"),
+        (
+            ["models.SASRec.label=pop ular", "models.popular.label=pop-ular"],
+            "'pop-ular' and 'pop ular' would both be kept as 'pop-ular': give one another label",
+        ),
         (["evaluation.baseline=SASRek"], "baseline 'SASRek' is no label of this recipe (popular, SASRec)"),
         (["evaluation.metric=ndcg@20"], "metric 'ndcg@20' has a cut-off that is not among at = [5, 10]"),
         (

@@ -330,7 +330,7 @@ def test_when_all_fail_there_is_a_board_and_no_winner(
     assert not (tmp_path / "model.json").exists(), "that of an earlier winner"
     assert result.failed == {"Markov": "no"}
     assert result.table["error"].to_list() == ["no", "no"]
-    with pytest.raises(DataError, match="neither a model folder nor a run folder"):
+    with pytest.raises(DataError, match="this run has no winner"):
         result.model()
     with pytest.raises(DataError, match="this run has no winner to refit"):
         refit(tmp_path, tmp_path / "x")

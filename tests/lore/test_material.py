@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -54,6 +56,9 @@ def test_preferences_are_the_training_history_the_oldest_first() -> None:
 def test_what_users_may_tell_is_a_setting() -> None:
     assert facts(leave_one_out(shop()), "user-preference", user_columns=("city",))["ann"]["user"] == ("city: Rome",)
     assert "user" not in facts(leave_one_out(shop()), "user-preference", user_columns=())["ann"]
+    nobody = leave_one_out(replace(shop(), users=None))
+    with pytest.raises(DataError, match=r"has no table of users: users have no column 'town'"):
+        gather(nobody, "user-preference", user_columns=("town",))
     with pytest.raises(DataError, match=r"users have no column 'town'"):
         gather(leave_one_out(shop()), "user-preference", user_columns=("town",))
 

@@ -53,6 +53,11 @@ def test_errors_carry_field_and_status(client: Client) -> None:
     with pytest.raises(ServiceError, match="cannot add_items") as refused:
         client.add_items([NewItem(item_id="a", title="b")], model="SASRec")
     assert refused.value.field == "model"
+    with pytest.raises(ServiceError, match="k: Input should be greater than") as refused:
+        client.recommend([["a"]], k=0)
+    assert (refused.value.status, refused.value.field) == (None, "k"), "not asked"
+    with pytest.raises(ServiceError, match="there is no field modle"):
+        client.recommend([["a"]], modle="SASRec")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="wrap a single one"):
         client.recommend(["a", "b"])  # type: ignore[list-item]
 

@@ -31,7 +31,7 @@ def models(
     settings = [
         {
             "setting": key,
-            "default": field.get_default(call_default_factory=True),
+            "default": "required" if field.is_required() else field.get_default(call_default_factory=True),
             "about": " ".join((field.description or "").split()),
         }
         for key, field in cls.Config.model_fields.items()

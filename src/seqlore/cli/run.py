@@ -38,6 +38,8 @@ def run(
 
 def show_leaderboard(board: dict) -> None:
     """One table a tie rule: the rows with the main metric of each cut-off."""
+    from seqlore.experiment.winner import NONE_WON
+
     keys = [f"{kind}@{k}" for k in board["at"] for kind in ("hr", "ndcg")] + [f"coverage@{board['at'][-1]}"]
     for ties in dict.fromkeys(row["ties"] for row in board["rows"]):
         typer.echo(f"\nties: {ties}")
@@ -52,6 +54,8 @@ def show_leaderboard(board: dict) -> None:
                 typer.echo(f"{row['label']} failed: {row['error']}")
     if board["winner"]:
         typer.echo(f"\nbest on validation cases: {board['winner']['label']}")
+    else:
+        typer.echo(f"\nno winner: {NONE_WON}")
 
 
 def _cell(metric: dict) -> str:

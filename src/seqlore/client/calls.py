@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from seqlore.client import wire
+from seqlore.client.errors import ServiceError, fault
 
 A = TypeVar("A", bound=BaseModel)
+R = TypeVar("R", bound=wire.Request)
 #: An item: its id, or ``ByTitle(title=…)``.
 Ref = str | wire.ByTitle
 
@@ -73,21 +75,21 @@ def recommend(histories: Sequence[Sequence[Ref]], k: int, **options: Unpack[Reco
     """Raises: TypeError: a single history that was not wrapped in a list."""
     if isinstance(histories, str) or any(isinstance(h, (str, wire.ByTitle)) for h in histories):
         raise TypeError("histories is a list of histories: wrap a single one as [[…]]")
-    asked = wire.RecommendRequest(histories=[list(h) for h in histories], k=k, **options)
+    asked = _asked(wire.RecommendRequest, histories=[list(h) for h in histories], k=k, **options)
     return _post("/v1/recommend", asked, wire.RecommendAnswer)
 
 
 def similar(item: Ref, k: int, **options: Unpack[Similar]) -> Call[wire.SimilarAnswer]:
-    return _post("/v1/similar", wire.SimilarRequest(item=item, k=k, **options), wire.SimilarAnswer)
+    return _post("/v1/similar", _asked(wire.SimilarRequest, item=item, k=k, **options), wire.SimilarAnswer)
 
 
 def rerank(history: Sequence[Ref], candidates: Sequence[Ref], **options: Unpack[Rerank]) -> Call[wire.RerankAnswer]:
-    asked = wire.RerankRequest(history=list(history), candidates=list(candidates), **options)
+    asked = _asked(wire.RerankRequest, history=list(history), candidates=list(candidates), **options)
     return _post("/v1/rerank", asked, wire.RerankAnswer)
 
 
 def explain(history: Sequence[Ref], items: Sequence[str], **options: Unpack[Explain]) -> Call[wire.ExplainAnswer]:
-    asked = wire.ExplainRequest(history=list(history), items=list(items), **options)
+    asked = _asked(wire.ExplainRequest, history=list(history), items=list(items), **options)
     return _post("/v1/explain", asked, wire.ExplainAnswer)
 
 
@@ -102,7 +104,7 @@ def item(item_id: str, model: str | None) -> Call[wire.ItemDetail]:
 
 
 def add_items(items: Sequence[wire.NewItem], model: str | None) -> Call[wire.AddItemsAnswer]:
-    asked = wire.AddItemsRequest(items=list(items), model=model)
+    asked = _asked(wire.AddItemsRequest, items=list(items), model=model)
     return _post("/v1/items", asked, wire.AddItemsAnswer, once=True)
 
 
@@ -116,6 +118,16 @@ def reload(name: str) -> Call[wire.ReloadAnswer]:
 
 def runs() -> Call[wire.RunsAnswer]:
     return Call("GET", "/v1/runs", wire.RunsAnswer)
+
+
+def _asked(kind: type[R], **values: Any) -> R:
+    """Raises: ServiceError: what the service would refuse; ``status`` is None, as it was not asked."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        detail, field = fault(first["type"], first["loc"], first["msg"])
+        raise ServiceError(detail, field=field) from None
 
 
 def _post(path: str, asked: wire.Request, answer: type[A], *, once: bool = False) -> Call[A]:

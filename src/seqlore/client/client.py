@@ -17,24 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from seqlore.client import calls, wire
 from seqlore.client.calls import Call, Ref
-from seqlore.errors import SeqloreError
+from seqlore.client.errors import ServiceError
 
 A = TypeVar("A", bound=BaseModel)
 BUSY = (429, 503)
 #: Seconds that a change may take: a model is read anew, an encoder loaded.
 CHANGE = 310.0
 HERE = "http://127.0.0.1:8000"
-
-
-class ServiceError(SeqloreError):
-    """The service refused, or cannot be reached.
-
-    Attributes: status: HTTP status, None where there was no answer. field: what in the request was wrong, if told.
-    """
-
-    def __init__(self, detail: str, status: int | None = None, field: str | None = None) -> None:
-        super().__init__(detail)
-        self.detail, self.status, self.field = detail, status, field
 
 
 class _Base:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from seqlore.config import nearest
 from seqlore.errors import DataError
 
 #: The columns whose meaning Seqlore knows, with the type that they are cast to. Any other column is kept as it is.
@@ -92,6 +93,29 @@ def conform(
             row = int(frame[name].is_null().arg_max() or 0)
             raise DataError(f"{what}: column {name!r} is empty at row {row + 1}; remove that row or fill it in")
     return frame
+
+
+#: Seconds since 1970, in the year 5138: what is more counts smaller units.
+LATEST = 10**11
+
+
+def _check_seconds(times: pl.Series) -> None:
+    """Raises: DataError: a time counts smaller units."""
+    if (wrong := (times.abs() > LATEST).fill_null(value=False)).any():
+        row = int(wrong.arg_max() or 0)
+        raise DataError(
+            f"interactions: timestamp {times[row]} at row {row + 1} is no time in seconds since 1970; divide "
+            "milliseconds by 1,000 (`seqlore data import` does)"
+        )
+
+
+def in_exact_order(events: pl.DataFrame, exact: pl.Series) -> pl.DataFrame:
+    """``events`` with those of a user in one second of ``timestamp`` in the order of ``exact``, then of the file.
+
+    Others stay where they are: rows are exchanged within such groups alone.
+    """
+    frame = events.select("user_id", "timestamp", exact.alias("exact")).with_row_index("row")
+    return events[frame.select(pl.col("row").sort_by("exact", "row").over("user_id", "timestamp")).to_series()]
 
 
 def whole_ids(column: pl.Series) -> pl.Series:
@@ -174,7 +198,12 @@ class Dataset:
 
         Raises: DataError: see :func:`conform`; also where an item or a user is described twice.
         """
-        interactions = conform(interactions, INTERACTION_TYPES, ("user_id", "item_id"), "interactions")
+        given = interactions
+        interactions = conform(given, INTERACTION_TYPES, ("user_id", "item_id"), "interactions")
+        if "timestamp" in given.columns:
+            _check_seconds(interactions["timestamp"])
+            if given.schema["timestamp"].is_float() or given.schema["timestamp"] == pl.Datetime:
+                interactions = in_exact_order(interactions, given["timestamp"])
         seen = interactions.select(pl.col("item_id").unique(maintain_order=True))
         if items is None:
             items = seen.with_columns(title=pl.lit(None, pl.String()))
@@ -284,6 +313,18 @@ class Dataset:
                     "known: fill them in, remove them, or drop the column"
                 )
         return None
+
+    def user_columns(self, chosen: Sequence[str] | None = None) -> list[str]:
+        """Columns that tell who a user is: the chosen ones, or all but the id.
+
+        Raises: DataError: one that is chosen is not there.
+        """
+        there = [] if self.users is None else [name for name in self.users.columns if name != "user_id"]
+        for name in chosen or ():
+            if name not in there:
+                why = f"users have no column {name!r}{nearest(name, there)}; choose others"
+                raise DataError(f"{self.name}: {why}" if there else f"{self.name} has no table of users: {why}")
+        return there if chosen is None else [*chosen]
 
     def with_interactions(self, interactions: pl.DataFrame, note: str) -> Dataset:
         """The same items and users with other interactions; ``note`` joins the list of filters in ``meta``."""

@@ -198,12 +198,17 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
-        slugs: dict[str, str] = {}
+        slugs: dict[str, str] = {}  # → label
         for entry in self.models:
             if not entry.slug:
                 raise ValueError(f"label {entry.label!r} has no letter or digit that a file name could bear")
             if entry.slug in slugs:
-                raise ValueError(f"two models are labelled {entry.label!r}: give each its own label")
+                raise ValueError(
+                    f"two models are labelled {entry.label!r}: give each its own label"
+                    if slugs[entry.slug] == entry.label
+                    else f"the models {slugs[entry.slug]!r} and {entry.label!r} would both be kept as {entry.slug!r}: "
+                    "give one another label"
+                )
             slugs[entry.slug] = entry.label
             for name in entry.published:
                 if (cut := parse_metric(name)[1]) not in self.evaluation.at:

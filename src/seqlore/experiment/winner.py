@@ -18,6 +18,9 @@ from seqlore.experiment.screen import Screen
 from seqlore.experiment.trial import Trial, chosen_on_validation
 from seqlore.recommender import Recommender, load
 
+#: Why a run may have no winner.
+NONE_WON = "no row has validation cases under every tie rule and seed: they failed, or the split has no such cases"
+
 
 def model_folder(folder: str | Path) -> Path:
     """A model folder as it is, or the winner's folder of a run folder.
@@ -28,6 +31,8 @@ def model_folder(folder: str | Path) -> Path:
     if (folder / "config.json").is_file():
         return folder
     if not (folder / "model.json").is_file():
+        if (folder / "leaderboard.json").is_file():
+            raise DataError(f"{folder}: this run has no winner ({NONE_WON}); name one of its models/")
         raise DataError(
             f"{folder}: neither a model folder nor a run folder; make one with `seqlore train` or `seqlore run`"
         )
@@ -110,7 +115,7 @@ def refit(
         raise DataError(f"{folder}: no leaderboard.json there, so this is no run folder; make one with `seqlore run`")
     chosen = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))["winner"]
     if not chosen:
-        raise DataError(f"{folder}: this run has no winner to refit, for all its rows failed")
+        raise DataError(f"{folder}: this run has no winner to refit ({NONE_WON}); fit a model with `seqlore train`")
     recipe = Recipe.load(folder / "recipe.toml", set)
     entry = next(e for e in recipe.models if e.label == chosen["label"])
     split = recipe.split.make(open_dataset(recipe.dataset), chosen["ties"]).with_everything()

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from seqlore.data import Catalog, Split
 from seqlore.data.catalog import as_text
-from seqlore.errors import DataError
 from seqlore.glm.texts import Blank, Entity, Part, Text
 
 #: Items of a sentence.
@@ -39,16 +38,8 @@ def user_texts(split: Split, columns: Sequence[str] | None = None) -> list[Text]
     Raises: DataError: there is no such column.
     """
     none: list[Text] = [()] * (len(split.users) + 1)
-    frame = split.dataset.users
-    if frame is None:
-        return none
-    names = [c for c in (frame.columns if columns is None else columns) if c != "user_id"]
-    if unknown := set(names) - set(frame.columns):
-        raise DataError(
-            f"{split.dataset.name}: users.parquet has no column {min(unknown)!r} to tell users by; it has "
-            f"{', '.join(c for c in frame.columns if c != 'user_id')}"
-        )
-    if not names:
+    frame, names = split.dataset.users, split.dataset.user_columns(columns)
+    if frame is None or not names:
         return none
     places = split.users.index_column(frame["user_id"])
     for place, row in zip(places.tolist(), frame.select(names).iter_rows(), strict=True):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from seqlore.config import nearest
 from seqlore.data import Split
 from seqlore.data.catalog import as_text
 from seqlore.errors import DataError
@@ -167,13 +166,9 @@ def _histories(split: Split, history: int | None, columns: Sequence[str] | None)
 
 def _individual(split: Split, columns: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
     """What is known of users: external id → "column: value" texts."""
-    users = split.dataset.users
+    users, chosen = split.dataset.users, split.dataset.user_columns(columns)
     if users is None:
         return {}
-    chosen = [name for name in users.columns if name != "user_id"] if columns is None else columns
-    for name in chosen:
-        if name not in users.columns:
-            raise DataError(f"users have no column {name!r}{nearest(name, users.columns)}; choose others")
     return {
         row["user_id"]: tuple(f"{name}: {text}" for name in chosen if (text := as_text(row[name])))
         for row in users.iter_rows(named=True)

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
+from seqlore.client.errors import fault
 from seqlore.errors import SeqloreError
 from seqlore.serve.api import api, health
 from seqlore.serve.board import Boards
@@ -118,11 +119,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     if first["type"] in ("json_invalid", "json_type"):
         return JSONResponse({"detail": f"the body is no JSON: {first['msg']}", "field": "body"}, 400)
-    steps = [str(step) for step in first["loc"][1:] if step not in ("by-id", "by-title")]  # the tags of ItemRef
-    field = ".".join(steps) or str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return JSONResponse({"detail": f"there is no field {field}", "field": field}, 422)
-    return JSONResponse({"detail": f"{field}: {first['msg']}", "field": field}, 422)
+    detail, field = fault(first["type"], first["loc"][1:] or first["loc"], first["msg"])
+    return JSONResponse({"detail": detail, "field": field}, 422)
 
 
 async def _plain(request: Request, error: Exception) -> JSONResponse:

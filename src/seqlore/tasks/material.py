@@ -60,6 +60,7 @@ class Material:
 
     def __init__(self, tasks: TaskSplit, config: MaterialConfig | None = None) -> None:
         self.tasks, self.config = tasks, config or MaterialConfig()
+        tasks.split.dataset.user_columns(self.config.user_features)  # a misspelt one is told before any row is fitted
         self._explained: dict[int, Explanation | None] = {}
 
     @cached_property

@@ -6,10 +6,11 @@ import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
-from seqlore.data.dataset import Dataset, whole_ids
+from seqlore.data.dataset import Dataset, in_exact_order, whole_ids
 from seqlore.errors import DataError
 
 #: Text columns in which HTML entities are unescaped; so are all lists of strings.
@@ -57,12 +58,17 @@ def finish(raw: Raw, *, name: str, format: str, all_items: bool) -> Dataset:
         events = events.with_columns(pl.col("rating").cast(pl.Float64).fill_nan(None))
     if "timestamp" in events.columns:
         try:
-            time, note = to_seconds(events["timestamp"])
+            times = to_seconds(events["timestamp"])
         except BadTime as error:
             message = raw.names.get("timestamp", "timestamp") + str(error).removeprefix("timestamp")
             raise DataError(f"{raw.path}, {raw.where(error.row)}: {message}") from error
-        events = events.with_columns(time.alias("timestamp"))
-        notes += [note] if note else []
+        events = events.with_columns(times.seconds.alias("timestamp"))
+        notes += [times.note] if times.note else []
+        if times.exact is not None and "user_id" in events.columns:
+            ordered = in_exact_order(events, times.exact)
+            if not ordered.equals(events):
+                notes.append("interactions: events of a user in one second stand in the order of their exact times")
+            events = ordered
     events, items = clean(events), raw.items
     if items is not None:
         items = clean(items)
@@ -118,26 +124,40 @@ class BadTime(DataError):
         self.row = row
 
 
-def to_seconds(column: pl.Series) -> tuple[pl.Series, str]:
-    """Times as int64 seconds since 1970 (UTC), rounded down, and a note on what was done ("" for nothing).
+class Times(NamedTuple):
+    """A column of times, read.
 
-    Numbers are seconds, or smaller units where they are too large for seconds; strings are numbers or ISO 8601, taken
+    Attributes:
+        seconds: int64, since 1970 (UTC), rounded down.
+        note: what was done; "" for nothing.
+        exact: what orders those of one second; None where nothing is finer than seconds.
+    """
+
+    seconds: pl.Series
+    note: str = ""
+    exact: pl.Series | None = None
+
+
+def to_seconds(column: pl.Series) -> Times:
+    """Numbers are seconds, or smaller units where too large for seconds; strings are numbers or ISO 8601, taken
     as UTC where they name no zone; empty and NaN are null.
 
     Raises: BadTime: a value is neither, or the column mixes units.
     """
     if column.dtype == pl.Date() or isinstance(column.dtype, pl.Datetime):
-        return column.dt.epoch("s"), ""
+        return Times(column.dt.epoch("s"), exact=_finer(column.dt.epoch("ns"), 10**9))
     if column.dtype == pl.String():
         text = column.str.strip_chars().replace("", None)
         number = text.cast(pl.Float64, strict=False)
         if number.count() < text.count():
-            return _from_iso(text, number), "timestamp: dates in ISO 8601 read as seconds (UTC where no zone is given)"
+            micro = _from_iso(text, number)
+            note = "timestamp: dates in ISO 8601 read as seconds (UTC where no zone is given)"
+            return Times(micro // 10**6, note, _finer(micro, 10**6))
         # A cast through float would blur nanoseconds; integers are read as such where all are.
         exact = text.cast(pl.Int64, strict=False)
         column = exact if exact.count() == number.count() else number
     if not column.dtype.is_numeric():
-        return column, ""  # conform() says what is wrong with it
+        return Times(column)  # conform() says what is wrong with it
     if column.dtype.is_float():
         column = column.fill_nan(None)
         if (bad := column.is_infinite().fill_null(False)).any():
@@ -150,17 +170,26 @@ def to_seconds(column: pl.Series) -> tuple[pl.Series, str]:
             if mixed.any():
                 row = int(mixed.arg_max() or 0)
                 raise BadTime(row, f"timestamp {column[row]} is in other units than the rest ({unit}); use one unit")
-            return (column // factor).cast(pl.Int64), f"timestamp: {unit} divided by {factor:,} to give seconds"
-    return column.floor().cast(pl.Int64) if column.dtype.is_float() else column.cast(pl.Int64), ""
+            note = f"timestamp: {unit} divided by {factor:,} to give seconds"
+            return Times((column // factor).cast(pl.Int64), note, _finer(column, factor))
+    if column.dtype.is_float():
+        return Times(column.floor().cast(pl.Int64), exact=_finer(column, 1))
+    return Times(column.cast(pl.Int64))
+
+
+def _finer(column: pl.Series, second: int) -> pl.Series | None:
+    """``column`` where it tells more than whole seconds of so many units."""
+    return column if (column % second != 0).any() else None
 
 
 def _from_iso(text: pl.Series, number: pl.Series) -> pl.Series:
+    """int64, microseconds since 1970."""
     plain = text.str.replace(r"^(\d{4}-\d{2}-\d{2})[Tt]", "$1 ").str.replace(r"\s*(Z|z|UTC)$", "+00:00")
     frame = pl.DataFrame({"t": plain})
     tries = [
         pl.col("t")
         .str.to_datetime(f, strict=False, time_unit="us", time_zone="UTC" if "%z" in f else None)
-        .dt.epoch("s")
+        .dt.epoch("us")
         for f in _FORMATS
     ]
     time = frame.select(pl.coalesce(tries))["t"]

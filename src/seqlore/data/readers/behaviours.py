@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from seqlore.data.dataset import in_exact_order
 from seqlore.data.readers._frames import BadTime, Raw, to_seconds
 from seqlore.data.readers.tables import read_table, where
 from seqlore.errors import ConfigError, DataError
@@ -72,10 +73,11 @@ def read_behaviours(
             f"--verb {kind}=PARTICIPLE"
         )
     try:
-        time, _ = to_seconds(frame["timestamp"])
+        times = to_seconds(frame["timestamp"])
     except BadTime as error:
         raise DataError(f"{path}, {place(error.row)}: {error}") from error
-    return _events(path, frame.with_columns(time.alias("timestamp")), told, latest)
+    frame = frame.with_columns(times.seconds.alias("timestamp"))
+    return _events(path, frame if times.exact is None else in_exact_order(frame, times.exact), told, latest)
 
 
 def _events(path: Path, frame: pl.DataFrame, told: Mapping[str, str], latest: int) -> Raw:

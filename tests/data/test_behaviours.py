@@ -58,6 +58,14 @@ def test_the_latest_events_are_kept(events):
     assert data.meta["notes"][1] == "interactions: the latest 2 of each user are kept, 1 earlier ones are not"
 
 
+def test_what_a_second_hides_decides_which_are_the_latest(events):
+    exact = TABLE.with_columns(timestamp=pl.Series([3.5, 3.25, 5.0, 3.75, 6.0]))
+    data = read(events(exact), "behaviours", latest=2)
+    kept = data.interactions.filter(pl.col("user_id") == "a")
+    assert kept["item_id"].to_list() == ["bill:noodles", "search:rain coat"]
+    assert any("exact times" in note for note in data.meta["notes"])
+
+
 def test_other_columns_and_other_words(events):
     table = TABLE.rename({"text": "what"}).with_columns(timestamp=pl.lit("2024-05-01"))
     data = read(events(table), "behaviours", columns={"text": "what"}, verbs={"visit": "looked at"})

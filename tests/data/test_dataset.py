@@ -59,9 +59,23 @@ def test_events_of_one_second_keep_the_order_of_their_exact_times(dates: bool):
     assert events["item_id"].to_list() == list("uvzxyw")
 
 
+def test_a_note_tells_where_rows_changed_places():
+    shuffled = EVENTS.with_columns(user_id=pl.lit("u"), timestamp=pl.Series([1.5, 1.25, 2.0]))
+    assert any("exact times" in note for note in Dataset.from_frames(shuffled).meta["notes"])
+    assert "notes" not in Dataset.from_frames(EVENTS.with_columns(timestamp=pl.Series([1.25, 1.5, 2.0]))).meta
+
+
 def test_milliseconds_are_no_seconds():
-    with pytest.raises(DataError, match="timestamp 1600000000000 at row 2 is no time in seconds since 1970; divide"):
+    with pytest.raises(DataError, match="row 2: timestamp 1600000000000 is no time in seconds since 1970; divide"):
         Dataset.from_frames(EVENTS.with_columns(timestamp=pl.Series([5, 1_600_000_000_000, None])))
+
+
+def test_the_end_of_time_is_a_time(tmp_path: Path):
+    """9999-12-31 stands for "never" in many tables: as a date, and as seconds among others."""
+    never = pl.Series("timestamp", ["2020-01-01", "9999-12-31", "2020-01-02"]).str.to_date()
+    data = Dataset.from_frames(EVENTS.with_columns(never))
+    assert data.interactions["timestamp"].to_list() == [1577836800, 253402214400, 1577923200]
+    assert Dataset.load(data.save(tmp_path)).hash == data.hash
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from polars.testing import assert_frame_equal
 from seqlore.data import Dataset
 from seqlore.data.readers import FORMATS, detect, read
 from seqlore.data.readers._files import collect, read_fields, records
-from seqlore.data.readers._frames import BadTime, clean, to_seconds
+from seqlore.data.readers._frames import clean
 from seqlore.data.readers.movielens import read_movielens
+from seqlore.data.times import BadTime, to_seconds
 from seqlore.errors import ConfigError, DataError
 
 JULY = 1_406_073_600  # 2014-07-23T00:00:00Z
@@ -59,6 +62,9 @@ def items(dataset: Dataset, *columns: str) -> dict[str, Any]:
         (["2014-07-23T00:00:00Z", "2014-07-23 02:00:00+02:00"], [JULY, JULY], "ISO"),
         (["2014-07-23 00:00:01.75", "2014-07-23T00:01"], [JULY + 1, JULY + 60], "ISO"),
         ([-5, 0], [-5, 0], ""),
+        ([-0.5, 1.5], [-1, 1], ""),
+        ([Decimal("-1.5"), Decimal("1.5")], [-2, 1], ""),
+        ([Decimal(JULY * 1000)], [JULY], "milliseconds"),
     ],
 )
 def test_times_become_seconds(values: list, seconds: list, note: str) -> None:
@@ -74,6 +80,7 @@ def test_times_become_seconds(values: list, seconds: list, note: str) -> None:
         [JULY * 1000 + 900, JULY * 1000 + 100, JULY * 1000 + 500],
         [f"{JULY}.9", f"{JULY}.1", f"{JULY}.5"],
         ["2014-07-23T00:00:00.900Z", "2014-07-23T00:00:00.1Z", "2014-07-23 00:00:00.500"],
+        ["2014-07-23T00:00:00.000000900Z", "2014-07-23T00:00:00.0000001Z", "2014-07-23 00:00:00.0000005"],
     ],
 )
 def test_what_a_second_hides_orders_the_events_of_a_user(tmp_path: Path, times: list) -> None:
@@ -83,6 +90,22 @@ def test_what_a_second_hides_orders_the_events_of_a_user(tmp_path: Path, times: 
     assert data.interactions["item_id"].to_list() == ["y", "z", "x"]
     assert data.interactions["timestamp"].to_list() == [JULY] * 3
     assert any("exact times" in note for note in data.meta["notes"])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pl.Series([Decimal(f"{JULY}.9"), Decimal(f"{JULY}.1"), Decimal(f"{JULY}.5")]),
+        pl.Series([datetime(2300, 12, 31, 23, 59, 59, micro) for micro in (900_000, 100_000, 500_000)]),
+    ],
+)
+def test_what_a_second_hides_orders_typed_columns(tmp_path: Path, times: pl.Series) -> None:
+    """Beyond what 64 bits of nanoseconds hold, too."""
+    frame = pl.DataFrame({"user_id": ["a"] * 3, "item_id": list("xyz"), "timestamp": times})
+    frame.write_parquet(tmp_path / "e.parquet")
+    data = read(tmp_path / "e.parquet")
+    assert data.interactions["item_id"].to_list() == ["y", "z", "x"]
+    assert data.hash == Dataset.from_frames(frame, data.items).hash
 
 
 def test_dates_of_parquet_become_seconds() -> None:
@@ -97,8 +120,13 @@ def test_dates_of_parquet_become_seconds() -> None:
         (["2014-07-23", "yesterday"], 1, "'yesterday' is neither"),
         (["5", "soon"], 1, "'soon' is neither"),
         (["2014-07-23", "5"], 1, "'5' is neither"),
-        ([JULY * 1000, JULY], 1, f"{JULY} is in other units than the rest (milliseconds)"),
+        ([JULY * 1000, JULY], 1, f"{JULY} is in other units than the rest"),
+        ([JULY * 1000, JULY * 1000, JULY], 2, f"{JULY} is in other units than the rest"),
+        ([JULY, JULY, JULY * 1000], 2, f"{JULY}000 is in other units than the rest"),
         ([1.0, float("inf")], 1, "infinite"),
+        ([1.0, 1e25], 1, "1e+25, which is no time"),
+        (pl.Series([1, 2**63], dtype=pl.UInt64), 1, f"{2**63}, which is no time"),
+        (pl.Series([1, 2**70], dtype=pl.Int128), 1, f"{2**70}, which is no time"),
     ],
 )
 def test_a_bad_time_is_pointed_at(values: list, row: int, says: str) -> None:

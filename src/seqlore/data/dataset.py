@@ -20,6 +20,7 @@ from typing import Any, Literal
 import polars as pl
 
 from seqlore.config import nearest
+from seqlore.data.times import BadTime, in_seconds
 from seqlore.errors import DataError
 
 #: The columns whose meaning Seqlore knows, with the type that they are cast to. Any other column is kept as it is.
@@ -66,9 +67,6 @@ def conform(
         castable = (dtype == pl.String() and not have.is_nested()) or (
             dtype.is_numeric() and (have.is_numeric() or have in (pl.String(), pl.Null(), pl.Boolean()))
         )
-        if isinstance(have, pl.Datetime) and name == "timestamp":
-            frame = frame.with_columns(pl.col(name).dt.epoch("s"))
-            continue
         cast = frame[name].cast(dtype, strict=False) if castable else None
         lost = None if cast is None else cast.is_null() & frame[name].is_not_null()
         if lost is not None and name == "position" and have.is_float():  # cut, places would be equal that are not
@@ -93,29 +91,6 @@ def conform(
             row = int(frame[name].is_null().arg_max() or 0)
             raise DataError(f"{what}: column {name!r} is empty at row {row + 1}; remove that row or fill it in")
     return frame
-
-
-#: Seconds since 1970, in the year 5138: what is more counts smaller units.
-LATEST = 10**11
-
-
-def _check_seconds(times: pl.Series) -> None:
-    """Raises: DataError: a time counts smaller units."""
-    if (wrong := (times.abs() > LATEST).fill_null(value=False)).any():
-        row = int(wrong.arg_max() or 0)
-        raise DataError(
-            f"interactions: timestamp {times[row]} at row {row + 1} is no time in seconds since 1970; divide "
-            "milliseconds by 1,000 (`seqlore data import` does)"
-        )
-
-
-def in_exact_order(events: pl.DataFrame, exact: pl.Series) -> pl.DataFrame:
-    """``events`` with those of a user in one second of ``timestamp`` in the order of ``exact``, then of the file.
-
-    Others stay where they are: rows are exchanged within such groups alone.
-    """
-    frame = events.select("user_id", "timestamp", exact.alias("exact")).with_row_index("row")
-    return events[frame.select(pl.col("row").sort_by("exact", "row").over("user_id", "timestamp")).to_series()]
 
 
 def whole_ids(column: pl.Series) -> pl.Series:
@@ -194,16 +169,22 @@ class Dataset:
         name: str = "dataset",
         meta: Mapping[str, Any] | None = None,
     ) -> Dataset:
-        """Check and conform frames. Items that occur in interactions only are added with empty texts.
+        """Check and conform frames.
 
-        Raises: DataError: see :func:`conform`; also where an item or a user is described twice.
+        Items that occur in interactions only are added with empty texts. Times become whole seconds; where they tell
+        more, events of a user in one second are put in their exact order, and a note in ``meta`` says so.
+
+        Raises: DataError: see :func:`conform`; also where times are no seconds, or an item or a user is
+            described twice.
         """
-        given = interactions
-        interactions = conform(given, INTERACTION_TYPES, ("user_id", "item_id"), "interactions")
-        if "timestamp" in given.columns:
-            _check_seconds(interactions["timestamp"])
-            if given.schema["timestamp"].is_float() or given.schema["timestamp"] == pl.Datetime:
-                interactions = in_exact_order(interactions, given["timestamp"])
+        about = dict(meta or {})
+        if "timestamp" in interactions.columns:
+            try:
+                interactions, notes = in_seconds(interactions["timestamp"]).into(interactions)
+            except BadTime as error:
+                raise DataError(f"interactions, row {error.row + 1}: {error}") from error
+            about |= {"notes": [*about.get("notes", ()), *notes]} if notes else {}
+        interactions = conform(interactions, INTERACTION_TYPES, ("user_id", "item_id"), "interactions")
         seen = interactions.select(pl.col("item_id").unique(maintain_order=True))
         if items is None:
             items = seen.with_columns(title=pl.lit(None, pl.String()))
@@ -217,7 +198,7 @@ class Dataset:
         for frame, key, what in ((items, "item_id", "items"), (users, "user_id", "users")):
             if frame is not None and (twice := frame.filter(pl.col(key).is_duplicated())).height:
                 raise DataError(f"{what}: {key} {twice[key][0]!r} is described twice; keep one row")
-        return cls(interactions, items, users, name, dict(meta or {}))
+        return cls(interactions, items, users, name, about)
 
     @classmethod
     def load(cls, folder: str | Path) -> Dataset:

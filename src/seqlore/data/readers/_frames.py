@@ -6,19 +6,16 @@ import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
-from seqlore.data.dataset import Dataset, in_exact_order, whole_ids
+from seqlore.data.dataset import Dataset, whole_ids
+from seqlore.data.times import BadTime, to_seconds
 from seqlore.errors import DataError
 
 #: Text columns in which HTML entities are unescaped; so are all lists of strings.
 TEXTS = ("title", "brand", "description", "review", "summary")
 _ODD = r"&#?[A-Za-z0-9]+;|^\s|\s$|\x00"
-#: From this size on (a time in the year 5138 as seconds, in 1973 as milliseconds) a number counts smaller units.
-_UNITS = ((1e17, "nanoseconds", 10**9), (1e14, "microseconds", 10**6), (1e11, "milliseconds", 10**3))
-_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
 
 @dataclass
@@ -57,18 +54,8 @@ def finish(raw: Raw, *, name: str, format: str, all_items: bool) -> Dataset:
     if "rating" in events.columns and (events.schema["rating"].is_numeric() or events.schema["rating"] == pl.String()):
         events = events.with_columns(pl.col("rating").cast(pl.Float64).fill_nan(None))
     if "timestamp" in events.columns:
-        try:
-            times = to_seconds(events["timestamp"])
-        except BadTime as error:
-            message = raw.names.get("timestamp", "timestamp") + str(error).removeprefix("timestamp")
-            raise DataError(f"{raw.path}, {raw.where(error.row)}: {message}") from error
-        events = events.with_columns(times.seconds.alias("timestamp"))
-        notes += [times.note] if times.note else []
-        if times.exact is not None and "user_id" in events.columns:
-            ordered = in_exact_order(events, times.exact)
-            if not ordered.equals(events):
-                notes.append("interactions: events of a user in one second stand in the order of their exact times")
-            events = ordered
+        events, said = timed(events, raw.path, raw.where, raw.names.get("timestamp", "timestamp"))
+        notes += said
     events, items = clean(events), raw.items
     if items is not None:
         items = clean(items)
@@ -116,89 +103,15 @@ def _check(raw: Raw) -> None:
             )
 
 
-class BadTime(DataError):
-    """A time that cannot be read, at ``row`` of the column."""
+def timed(events: pl.DataFrame, path: Path, where: Callable[[int], str], name: str) -> tuple[pl.DataFrame, list[str]]:
+    """``events`` with times in seconds, those of one second in their exact order; and notes. ``name``: of the column.
 
-    def __init__(self, row: int, message: str) -> None:
-        super().__init__(message)
-        self.row = row
-
-
-class Times(NamedTuple):
-    """A column of times, read.
-
-    Attributes:
-        seconds: int64, since 1970 (UTC), rounded down.
-        note: what was done; "" for nothing.
-        exact: what orders those of one second; None where nothing is finer than seconds.
+    Raises: DataError: a time cannot be read; names the line.
     """
-
-    seconds: pl.Series
-    note: str = ""
-    exact: pl.Series | None = None
-
-
-def to_seconds(column: pl.Series) -> Times:
-    """Numbers are seconds, or smaller units where too large for seconds; strings are numbers or ISO 8601, taken
-    as UTC where they name no zone; empty and NaN are null.
-
-    Raises: BadTime: a value is neither, or the column mixes units.
-    """
-    if column.dtype == pl.Date() or isinstance(column.dtype, pl.Datetime):
-        return Times(column.dt.epoch("s"), exact=_finer(column.dt.epoch("ns"), 10**9))
-    if column.dtype == pl.String():
-        text = column.str.strip_chars().replace("", None)
-        number = text.cast(pl.Float64, strict=False)
-        if number.count() < text.count():
-            micro = _from_iso(text, number)
-            note = "timestamp: dates in ISO 8601 read as seconds (UTC where no zone is given)"
-            return Times(micro // 10**6, note, _finer(micro, 10**6))
-        # A cast through float would blur nanoseconds; integers are read as such where all are.
-        exact = text.cast(pl.Int64, strict=False)
-        column = exact if exact.count() == number.count() else number
-    if not column.dtype.is_numeric():
-        return Times(column)  # conform() says what is wrong with it
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-        if (bad := column.is_infinite().fill_null(False)).any():
-            raise BadTime(int(bad.arg_max() or 0), "timestamp is infinite; give seconds since 1970")
-    size = column.cast(pl.Float64).abs()
-    largest = float(size.max() or 0)  # type: ignore[arg-type]
-    for limit, unit, factor in _UNITS:
-        if largest > limit:
-            mixed = (size > 0) & (size < limit)
-            if mixed.any():
-                row = int(mixed.arg_max() or 0)
-                raise BadTime(row, f"timestamp {column[row]} is in other units than the rest ({unit}); use one unit")
-            note = f"timestamp: {unit} divided by {factor:,} to give seconds"
-            return Times((column // factor).cast(pl.Int64), note, _finer(column, factor))
-    if column.dtype.is_float():
-        return Times(column.floor().cast(pl.Int64), exact=_finer(column, 1))
-    return Times(column.cast(pl.Int64))
-
-
-def _finer(column: pl.Series, second: int) -> pl.Series | None:
-    """``column`` where it tells more than whole seconds of so many units."""
-    return column if (column % second != 0).any() else None
-
-
-def _from_iso(text: pl.Series, number: pl.Series) -> pl.Series:
-    """int64, microseconds since 1970."""
-    plain = text.str.replace(r"^(\d{4}-\d{2}-\d{2})[Tt]", "$1 ").str.replace(r"\s*(Z|z|UTC)$", "+00:00")
-    frame = pl.DataFrame({"t": plain})
-    tries = [
-        pl.col("t")
-        .str.to_datetime(f, strict=False, time_unit="us", time_zone="UTC" if "%z" in f else None)
-        .dt.epoch("us")
-        for f in _FORMATS
-    ]
-    time = frame.select(pl.coalesce(tries))["t"]
-    bad = time.is_null() & text.is_not_null()
-    if bad.any():
-        neither = bad & number.is_null()  # where dates and numbers are mixed, name what is neither, if anything is
-        row = int((neither if neither.any() else bad).arg_max() or 0)
-        raise BadTime(row, f"timestamp {text[row]!r} is neither a number nor an ISO 8601 date (2014-07-23T10:05:00Z)")
-    return time
+    try:
+        return to_seconds(events["timestamp"]).into(events)
+    except BadTime as error:
+        raise DataError(f"{path}, {where(error.row)}: {name}{str(error).removeprefix('timestamp')}") from error
 
 
 def clean(frame: pl.DataFrame) -> pl.DataFrame:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from seqlore.data.dataset import in_exact_order
-from seqlore.data.readers._frames import BadTime, Raw, to_seconds
+from seqlore.data.readers._frames import Raw, timed
 from seqlore.data.readers.tables import read_table, where
 from seqlore.errors import ConfigError, DataError
 
@@ -72,22 +71,18 @@ def read_behaviours(
             f"{path}, {place(row)}: behaviour {kind!r} is none of {', '.join(told)}; give it a word: "
             f"--verb {kind}=PARTICIPLE"
         )
-    try:
-        times = to_seconds(frame["timestamp"])
-    except BadTime as error:
-        raise DataError(f"{path}, {place(error.row)}: {error}") from error
-    frame = frame.with_columns(times.seconds.alias("timestamp"))
-    return _events(path, frame if times.exact is None else in_exact_order(frame, times.exact), told, latest)
+    frame, notes = timed(frame, path, place, "timestamp")
+    return _events(path, frame, told, latest, notes)
 
 
-def _events(path: Path, frame: pl.DataFrame, told: Mapping[str, str], latest: int) -> Raw:
+def _events(path: Path, frame: pl.DataFrame, told: Mapping[str, str], latest: int, notes: list[str]) -> Raw:
     ordered = frame.with_row_index().sort(["timestamp", "index"])
     kept = ordered.filter(pl.int_range(pl.len()).reverse().over("user_id") < latest).sort("index").drop("index")
     kept = kept.with_columns(item_id=pl.col("behaviour") + ":" + pl.col("text"))
     title = pl.col("behaviour").replace_strict(dict(told), return_dtype=pl.String) + " " + pl.col("text")
     items = kept.select("item_id", title.alias("title"), "text", "behaviour").unique("item_id", maintain_order=True)
     used = ", ".join(f"{kind} = {told[kind]}" for kind in sorted(kept["behaviour"].unique()))
-    notes = [f"titles: a word for the kind, then the text ({used})"]
+    notes = [*notes, f"titles: a word for the kind, then the text ({used})"]
     if dropped := len(frame) - len(kept):
         notes.append(f"interactions: the latest {latest:,} of each user are kept, {dropped:,} earlier ones are not")
     return Raw(path, kept.drop("text"), items, files=[path], notes=notes)

@@ -176,6 +176,31 @@ def test_the_base_of_what_is_asked_for_is_fitted_once_and_stands_in_the_table(
     assert ran == [("PRM · KAR", "PRM · base")], "KAR starts from nothing"
 
 
+def test_a_base_that_failed_is_fitted_by_the_next_run_and_stays_where_another_is_fitted_again(
+    done: tuple[PairRecipe, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made, _, _ = done
+    ran: list[str] = []
+    run = Pair.run
+
+    def told(self: Pair, *rest: Any) -> None:
+        ran.append(self.label)
+        if self.column.label == "base" and len(ran) == 1:
+            raise RuntimeError("no luck")
+        run(self, *rest)
+
+    monkeypatch.setattr(Pair, "run", told)
+    first = run_pairs(made, out=tmp_path, only=["PRM · UR4Rec"])
+    assert [*first["errors"]] == ["PRM · base · seed 0"]
+    assert [row["augmentation"] for row in first["rows"]] == ["UR4Rec"], "which fitted a base of its own"
+    second = run_pairs(made, out=tmp_path, only=["PRM · UR4Rec"])
+    assert ran == ["PRM · base", "PRM · UR4Rec", "PRM · base"]
+    assert {row["augmentation"] for row in second["rows"]} == {"base", "UR4Rec"}
+    ran.clear()
+    run_pairs(made, out=tmp_path, only=["PRM · UR4Rec"], resume=False)
+    assert ran == ["PRM · UR4Rec"]
+
+
 def test_other_settings_take_nothing_away_and_old_names_are_found(
     done: tuple[PairRecipe, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -382,6 +382,8 @@ def test_a_base_that_is_trained_on_the_way_is_gone_on_from_too():
         model.fit(split, source, progress=told.append)
         assert [row.get("stage") for row in told] == phases
     assert model.config.continued is None, "so that settings of a base do not depend on what goes on from it"
+    assert not model.starts_from_base
+    assert PRM(**TINY, continued=CONTINUED, augmentation=plain_texts()).starts_from_base
 
 
 def test_a_control_that_has_nothing_to_go_on_from_is_refused():

@@ -21,7 +21,10 @@ def rerank(
             help="Work on this backbone, augmentation, pair or recommender only, and on the base it starts from.",
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again what this run folder already holds.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Fit again what this run folder already holds (with --only: of what it names)."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Carry out a reranking recipe: every backbone with every augmentation, on the same candidates.

@@ -25,7 +25,6 @@ from seqlore.experiment.journal import write_json
 from seqlore.experiment.pairs import Backbone, Column, PairRecipe, Whole
 from seqlore.experiment.screen import Screen
 from seqlore.fitting import fit_with
-from seqlore.rerank.augment import augmentation_class
 from seqlore.rerank.candidates import CandidateSource
 from seqlore.rerank.ranker import NetReranker
 from seqlore.version import __version__
@@ -143,11 +142,11 @@ class Pair(Judged):
 
     @property
     def starts_from_base(self) -> bool:
-        """Whether it has a phase that needs the backbone without augmentation."""
-        return augmentation_class(self.column.name).needs_base or self.model().config.continued is not None
+        """Whether a phase of it needs the backbone without augmentation."""
+        return self.model().starts_from_base
 
     def fitted(self, source: CandidateSource, base: Judged | None, options: dict[str, Any]) -> Any:
-        if base is not None and base.record() is not None:
+        if base is not None and self.starts_from_base and base.record() is not None:
             options = {**options, "base": NetReranker.load(base.folder / "model")}
         return self.model().fit(self.split, source, **options)
 

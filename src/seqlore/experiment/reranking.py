@@ -47,7 +47,8 @@ def run_pairs(
         out: the run folder; default ``runs/NAME``.
         only: labels of backbones, augmentations, pairs ("PRM · UR4Rec") or recommenders to work on, and what these
             start from; finished others stay in it.
-        resume: leave out pairs that the folder holds with the same settings.
+        resume: leave out pairs that the folder holds with the same settings; else fit these again, those of ``only``
+            alone where it names some.
 
     A pair that fails, however it does, becomes an entry of ``errors``, and its traceback goes to ``failed.jsonl``; the
     others go on. Pairs of other settings stay in the folder.
@@ -69,7 +70,8 @@ def run_pairs(
             every += [Pair(**shared, backbone=backbone, column=column) for backbone, column in recipe.pairs()]
             every += [Alone(**shared, row=row) for row in recipe.recommenders]
         wanted = _wanted(every, only)
-        todo = _with_bases([pair for pair in wanted if pair.record() is None or not resume], every)
+        again = [] if resume else [id(pair) for pair in wanted]
+        todo = [pair for pair in _with_bases(wanted, every) if pair.record() is None or id(pair) in again]
         screen.trials(len(todo))
         errors: dict[str, str] = {}
         for pair in todo:
@@ -106,12 +108,12 @@ def _base(pair: Pair | Alone, every: Sequence[Pair | Alone]) -> Pair | None:
     return next((p for p in plain if (p.backbone, p.seed) == (pair.backbone, pair.seed)), None)
 
 
-def _with_bases(todo: Sequence[Pair | Alone], every: Sequence[Pair | Alone]) -> list[Pair | Alone]:
-    """Before each that starts from a base, its base, where that is a row and not fitted: once for all that share it."""
+def _with_bases(wanted: Sequence[Pair | Alone], every: Sequence[Pair | Alone]) -> list[Pair | Alone]:
+    """Before each that starts from a base, its base, where that is a row: once for all that share it."""
     found: dict[int, Pair | Alone] = {}
-    for pair in todo:
+    for pair in wanted:
         base = _base(pair, every)
-        if base is not None and isinstance(pair, Pair) and pair.starts_from_base and base.record() is None:
+        if base is not None and isinstance(pair, Pair) and pair.starts_from_base:
             found.setdefault(id(base), base)
         found.setdefault(id(pair), pair)
     return list(found.values())

@@ -155,6 +155,12 @@ class NetReranker(Reranker):
         """Number of trained parameters."""
         return sum(p.numel() for p in self.net.parameters() if p.requires_grad)
 
+    @property
+    def starts_from_base(self) -> bool:
+        """Whether a phase of ``fit`` needs this backbone, trained without augmentation."""
+        c = self.config
+        return augmentation_class(c.augmentation.name).needs_base or c.continued is not None
+
     def base(self) -> Self:
         """The same backbone without augmentation, unfitted."""
         return type(self)(self.config.parse({**self.config.model_dump(), "augmentation": {}}, self.name))
@@ -205,7 +211,7 @@ class NetReranker(Reranker):
 
             return {"progress": tell, "log": of(log), "checkpoint": of(checkpoint)}
 
-        if augmentation.needs_base or c.continued:
+        if self.starts_from_base:
             base = base or self.base().fit(split, source, **phase("base"))
             check_base(base, self)
         torch.manual_seed(c.seed)
@@ -218,7 +224,7 @@ class NetReranker(Reranker):
                     self.net.items.table().copy_(h if augmentation.start is None else augmentation.start)
         if base is not None and c.continued:
             go_on(self.net, base.net, self.name)
-        if augmentation.needs_base or c.continued:
+        if self.starts_from_base:
             torch.manual_seed(c.seed + 1)  # whatever the phases before have drawn
         self.history = train(
             self.net,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import seqlore as sl
 from backbones import make_backbone
+from seqlore.cli.run import show_leaderboard
 from seqlore.config import digest
 from seqlore.data import Split, leave_one_out
 from seqlore.data.simulate import simulate
@@ -318,7 +320,7 @@ def test_a_model_that_fails_is_a_row_and_the_others_go_on(
 
 
 def test_when_all_fail_there_is_a_board_and_no_winner(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(self: sl.Recommender, split: Split) -> None:
         raise DataError("no")
@@ -330,10 +332,27 @@ def test_when_all_fail_there_is_a_board_and_no_winner(
     assert not (tmp_path / "model.json").exists(), "that of an earlier winner"
     assert result.failed == {"Markov": "no"}
     assert result.table["error"].to_list() == ["no", "no"]
-    with pytest.raises(DataError, match="this run has no winner"):
+    with pytest.raises(DataError, match=r"no winner \(every row failed.*\); name one of its models/"):
         result.model()
+    shutil.rmtree(tmp_path / "models")
+    with pytest.raises(DataError, match=r"; mend what failed and start `seqlore run` again"):
+        result.model()
+    show_leaderboard(result.board)
+    assert "no winner: every row failed" in capsys.readouterr().out
     with pytest.raises(DataError, match="this run has no winner to refit"):
         refit(tmp_path, tmp_path / "x")
+
+
+def test_a_split_without_validation_cases_has_no_winner_and_its_models_stand(recipe: Recipe, tmp_path: Path) -> None:
+    split = {"protocol": "ratio", "parts": (8, 0, 2)}
+    plain = recipe.model_copy(update={"split": recipe.split.model_copy(update=split)})
+    result = run(plain, out=tmp_path, only=["Markov"])
+    assert result.board["winner"] is None
+    with pytest.raises(DataError, match=r"no winner \(the split has no validation cases\); name one of its models/"):
+        model_folder(tmp_path)
+    (tmp_path / "leaderboard.json").write_text("{}")
+    with pytest.raises(DataError, match=r"leaderboard.json: damaged; start `seqlore run` again"):
+        model_folder(tmp_path)
 
 
 def test_seeds_make_mean_spread_and_best(shop: Path, tmp_path: Path) -> None:

@@ -165,7 +165,9 @@ def test_users_are_told_by_their_features():
     assert told[bob] == ("User: age group ", Entity("25"), ", gender ", Entity("M"), ". ")
     assert user_texts(split, ["gender"])[bob] == ("User: gender ", Entity("M"), ". ")
     assert not any(user_texts(split, []))
-    with pytest.raises(DataError, match=r"users have no column 'age'; did you mean 'age_group'\?; choose others"):
+    with pytest.raises(
+        DataError, match=r"users have no column 'age'; did you mean 'age_group'\?; choose of those there: user_id, "
+    ):
         user_texts(split, ["age"])
 
 

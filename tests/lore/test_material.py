@@ -57,7 +57,7 @@ def test_what_users_may_tell_is_a_setting() -> None:
     assert facts(leave_one_out(shop()), "user-preference", user_columns=("city",))["ann"]["user"] == ("city: Rome",)
     assert "user" not in facts(leave_one_out(shop()), "user-preference", user_columns=())["ann"]
     nobody = leave_one_out(replace(shop(), users=None))
-    with pytest.raises(DataError, match=r"has no table of users: users have no column 'town'"):
+    with pytest.raises(DataError, match=r"has no table of users, so no column 'town' of it"):
         gather(nobody, "user-preference", user_columns=("town",))
     with pytest.raises(DataError, match=r"users have no column 'town'"):
         gather(leave_one_out(shop()), "user-preference", user_columns=("town",))

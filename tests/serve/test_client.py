@@ -181,6 +181,39 @@ def test_a_stranger_at_the_address_is_told() -> None:
         Client(transport=crowded, retries=0).models()
 
 
+def test_a_service_that_takes_too_long_is_there() -> None:
+    def slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("timed out")
+
+    with pytest.raises(ServiceError, match="did not answer in time; give the client a longer timeout"):
+        Client(transport=httpx.MockTransport(slow), retries=0).models()
+
+
+@pytest.mark.parametrize(
+    ("ask", "field", "says"),
+    [
+        (lambda c: c.recommend([["a"]], filters={"attributes": {"by-id": "x"}}), "filters.attributes.by-id", "list"),
+        (
+            lambda c: c.recommend([["a"]], filters={"attributes": {"brand": [["x"]]}}),
+            "filters.attributes.brand.0",
+            "text",
+        ),
+        (lambda c: c.recommend([[""]]), "histories.0.0", "at least 1"),
+        (lambda c: c.similar({"title": ""}), "item.title", "at least 1"),
+        (lambda c: c.rerank("abc", ["a"]), "history", "list"),
+        (lambda c: c.explain(["a"], "abc"), "items", "list"),
+        (lambda c: c.recommend([["a"]], kind="x"), "kind", "there is no field kind"),
+        (lambda c: c.add_items([{"item_id": "a", "title": "b", "tags": [1]}]), "items.0.tags", "a list of texts"),
+    ],
+)
+def test_what_the_service_would_refuse_is_told_with_its_field(ask: Any, field: str, says: str) -> None:
+    unasked = httpx.MockTransport(lambda request: pytest.fail("nothing is sent"))
+    with pytest.raises(ServiceError) as told:
+        ask(Client(transport=unasked))
+    assert (told.value.field, told.value.status) == (field, None)
+    assert says in told.value.detail
+
+
 def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQLORE_TOKEN", "abc")
     given: list[str | None] = []

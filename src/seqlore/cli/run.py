@@ -38,7 +38,7 @@ def run(
 
 def show_leaderboard(board: dict) -> None:
     """One table a tie rule: the rows with the main metric of each cut-off."""
-    from seqlore.experiment.winner import NONE_WON
+    from seqlore.experiment.winner import why_none_won
 
     keys = [f"{kind}@{k}" for k in board["at"] for kind in ("hr", "ndcg")] + [f"coverage@{board['at'][-1]}"]
     for ties in dict.fromkeys(row["ties"] for row in board["rows"]):
@@ -55,7 +55,7 @@ def show_leaderboard(board: dict) -> None:
     if board["winner"]:
         typer.echo(f"\nbest on validation cases: {board['winner']['label']}")
     else:
-        typer.echo(f"\nno winner: {NONE_WON}")
+        typer.echo(f"\nno winner: {why_none_won(board)}")
 
 
 def _cell(metric: dict) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
@@ -75,7 +75,7 @@ def recommend(histories: Sequence[Sequence[Ref]], k: int, **options: Unpack[Reco
     """Raises: TypeError: a single history that was not wrapped in a list."""
     if isinstance(histories, str) or any(isinstance(h, (str, wire.ByTitle)) for h in histories):
         raise TypeError("histories is a list of histories: wrap a single one as [[…]]")
-    asked = _asked(wire.RecommendRequest, histories=[list(h) for h in histories], k=k, **options)
+    asked = _asked(wire.RecommendRequest, histories=[_listed(h) for h in histories], k=k, **options)
     return _post("/v1/recommend", asked, wire.RecommendAnswer)
 
 
@@ -84,12 +84,12 @@ def similar(item: Ref, k: int, **options: Unpack[Similar]) -> Call[wire.SimilarA
 
 
 def rerank(history: Sequence[Ref], candidates: Sequence[Ref], **options: Unpack[Rerank]) -> Call[wire.RerankAnswer]:
-    asked = _asked(wire.RerankRequest, history=list(history), candidates=list(candidates), **options)
+    asked = _asked(wire.RerankRequest, history=_listed(history), candidates=_listed(candidates), **options)
     return _post("/v1/rerank", asked, wire.RerankAnswer)
 
 
 def explain(history: Sequence[Ref], items: Sequence[str], **options: Unpack[Explain]) -> Call[wire.ExplainAnswer]:
-    asked = _asked(wire.ExplainRequest, history=list(history), items=list(items), **options)
+    asked = _asked(wire.ExplainRequest, history=_listed(history), items=_listed(items), **options)
     return _post("/v1/explain", asked, wire.ExplainAnswer)
 
 
@@ -104,7 +104,7 @@ def item(item_id: str, model: str | None) -> Call[wire.ItemDetail]:
 
 
 def add_items(items: Sequence[wire.NewItem], model: str | None) -> Call[wire.AddItemsAnswer]:
-    asked = _asked(wire.AddItemsRequest, items=list(items), model=model)
+    asked = _asked(wire.AddItemsRequest, items=_listed(items), model=model)
     return _post("/v1/items", asked, wire.AddItemsAnswer, once=True)
 
 
@@ -120,7 +120,12 @@ def runs() -> Call[wire.RunsAnswer]:
     return Call("GET", "/v1/runs", wire.RunsAnswer)
 
 
-def _asked(kind: type[R], **values: Any) -> R:
+def _listed(values: Any) -> Any:
+    """A list, where ``values`` is one of items: a text is none of its letters."""
+    return values if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+
+
+def _asked(kind: type[R], /, **values: Any) -> R:
     """Raises: ServiceError: what the service would refuse; ``status`` is None, as it was not asked."""
     try:
         return kind(**values)

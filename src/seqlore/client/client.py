@@ -59,6 +59,10 @@ class _Base:
 
     def _read(self, got: httpx.Response | httpx.HTTPError, kind: type[A]) -> A:
         """Raises: ServiceError: the service refused, this is no answer of it, or there was none."""
+        if isinstance(got, httpx.TimeoutException) and not isinstance(got, httpx.ConnectTimeout):
+            raise ServiceError(
+                f"{self.url} did not answer in time; give the client a longer timeout, or ask later"
+            ) from got
         if isinstance(got, httpx.HTTPError):
             why = str(got) or type(got).__name__
             raise ServiceError(f"{self.url} cannot be reached ({why}); is `seqlore serve` running there?") from got

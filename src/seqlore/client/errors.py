@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from seqlore.errors import SeqloreError
 
+#: Steps that pydantic puts behind an item's place: which of its two forms was meant.
+ITEM_TAGS = ("by-id", "by-title")
+
 
 class ServiceError(SeqloreError):
     """The service refused, or cannot be reached; or it would refuse, so it was not asked.
@@ -20,7 +23,12 @@ class ServiceError(SeqloreError):
 
 def fault(kind: str, place: Sequence[int | str], message: str) -> tuple[str, str]:
     """The sentence, and the field as it stands in the request. Args: as pydantic tells an error."""
-    field = ".".join(str(step) for step in place if step not in ("by-id", "by-title"))  # the tags of ItemRef
+    steps = [
+        str(step)
+        for before, step in zip((None, *place), place, strict=False)
+        if step not in ITEM_TAGS or not (isinstance(before, int) or before == "item")  # else a key of the user's
+    ]
+    field = ".".join(steps)
     if kind == "extra_forbidden":
         return f"there is no field {field}", field
     return (f"{field}: {message}" if field else message), field

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from seqlore.client.errors import ITEM_TAGS
 
 #: An item's id as its catalogue writes it.
 ItemId = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -34,12 +47,25 @@ class ByTitle(Request):
     title: Word
 
 
+def _told(message: str) -> WrapValidator:
+    """One sentence for a union, where pydantic would tell what is wrong with its first member."""
+
+    def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return inner(value)
+        except ValidationError:
+            raise PydanticCustomError("union", message) from None  # type: ignore[arg-type]
+
+    return WrapValidator(check)
+
+
 def _kind(ref: Any) -> str | None:
-    return "by-id" if isinstance(ref, str) else "by-title" if isinstance(ref, (dict, ByTitle)) else None
+    by_id, by_title = ITEM_TAGS
+    return by_id if isinstance(ref, str) else by_title if isinstance(ref, (dict, ByTitle)) else None
 
 
 ItemRef = Annotated[
-    Annotated[ItemId, Tag("by-id")] | Annotated[ByTitle, Tag("by-title")],
+    Annotated[ItemId, Tag(ITEM_TAGS[0])] | Annotated[ByTitle, Tag(ITEM_TAGS[1])],
     Discriminator(
         _kind,
         custom_error_type="item_ref",
@@ -48,7 +74,7 @@ ItemRef = Annotated[
     ),
 ]
 History = list[ItemRef]
-Value = str | int | float | bool
+Value = Annotated[str | int | float | bool, _told("must be text, a number, true or false")]
 ModelName = Annotated[
     str | None,
     Field(description="A served model's name; none = the first that can.", examples=[None], max_length=256),
@@ -116,7 +142,13 @@ class NewItem(BaseModel):
     """An item that came after training: its id and texts, under the names of the catalogue's columns."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, Text | list[str] | float | bool | None]  # pyright: ignore
+    __pydantic_extra__: dict[  # pyright: ignore
+        str,
+        Annotated[
+            Text | list[str] | float | bool | None,
+            _told("must be text of up to 20,000 characters, a list of texts, a number, true, false or null"),
+        ],
+    ]
 
     item_id: ItemId
     title: Word

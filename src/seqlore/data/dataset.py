@@ -296,16 +296,22 @@ class Dataset:
         return None
 
     def user_columns(self, chosen: Sequence[str] | None = None) -> list[str]:
-        """Columns that tell who a user is: the chosen ones, or all but the id.
+        """Columns that tell who a user is: the chosen ones, each once, or all but the id.
 
         Raises: DataError: one that is chosen is not there.
         """
-        there = [] if self.users is None else [name for name in self.users.columns if name != "user_id"]
+        there = [] if self.users is None else self.users.columns
         for name in chosen or ():
+            if self.users is None:
+                raise DataError(
+                    f"{self.name} has no table of users, so no column {name!r} of it: add one, or choose none"
+                )
             if name not in there:
-                why = f"users have no column {name!r}{nearest(name, there)}; choose others"
-                raise DataError(f"{self.name}: {why}" if there else f"{self.name} has no table of users: {why}")
-        return there if chosen is None else [*chosen]
+                have = ", ".join(there)
+                raise DataError(
+                    f"{self.name}: users have no column {name!r}{nearest(name, there)}; choose of those there: {have}"
+                )
+        return [name for name in there if name != "user_id"] if chosen is None else [*dict.fromkeys(chosen)]
 
     def with_interactions(self, interactions: pl.DataFrame, note: str) -> Dataset:
         """The same items and users with other interactions; ``note`` joins the list of filters in ``meta``."""

@@ -45,7 +45,7 @@ class RunResult:
         return {row["label"]: row["error"] for row in self.board["rows"] if row["error"]}
 
     def model(self) -> Recommender:
-        """The winner, loaded. Raises: DataError: every row failed."""
+        """The winner, loaded. Raises: DataError: there is none."""
         return load(model_folder(self.folder))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,13 @@ from seqlore.experiment.screen import Screen
 from seqlore.experiment.trial import Trial, chosen_on_validation
 from seqlore.recommender import Recommender, load
 
-#: Why a run may have no winner.
-NONE_WON = "no row has validation cases under every tie rule and seed: they failed, or the split has no such cases"
+
+def why_none_won(board: Mapping[str, Any]) -> str:
+    """Of a leaderboard without winner. Only rows that ended under every tie rule and seed could have won."""
+    rows = board["rows"]
+    if {row["label"] for row in rows} == {row["label"] for row in rows if row["error"]}:
+        return "every row failed, if only under one of its tie rules and seeds"
+    return "the split has no validation cases"
 
 
 def model_folder(folder: str | Path) -> Path:
@@ -32,7 +37,9 @@ def model_folder(folder: str | Path) -> Path:
         return folder
     if not (folder / "model.json").is_file():
         if (folder / "leaderboard.json").is_file():
-            raise DataError(f"{folder}: this run has no winner ({NONE_WON}); name one of its models/")
+            others = any((folder / "models").glob("*/config.json"))
+            remedy = "name one of its models/" if others else "mend what failed and start `seqlore run` again"
+            raise DataError(f"{folder}: this run has no winner ({why_none_won(_board(folder))}); {remedy}")
         raise DataError(
             f"{folder}: neither a model folder nor a run folder; make one with `seqlore train` or `seqlore run`"
         )
@@ -46,6 +53,15 @@ def model_folder(folder: str | Path) -> Path:
     if not chosen.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{folder / 'model.json'}: names {name!r}, which lies outside the run folder")
     return chosen
+
+
+def _board(folder: Path) -> dict[str, Any]:
+    path = folder / "leaderboard.json"
+    try:
+        board = json.loads(path.read_text(encoding="utf-8"))
+        return {name: board[name] for name in ("rows", "winner")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged; start `seqlore run` again, which writes it anew") from error
 
 
 def crown(winner: Trial | None, chosen: dict[str, Any] | None, folder: Path) -> None:
@@ -113,9 +129,11 @@ def refit(
     folder = Path(run_folder)
     if not (folder / "leaderboard.json").is_file():
         raise DataError(f"{folder}: no leaderboard.json there, so this is no run folder; make one with `seqlore run`")
-    chosen = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))["winner"]
+    board = _board(folder)
+    chosen = board["winner"]
     if not chosen:
-        raise DataError(f"{folder}: this run has no winner to refit ({NONE_WON}); fit a model with `seqlore train`")
+        why = why_none_won(board)
+        raise DataError(f"{folder}: this run has no winner to refit ({why}); fit a model with `seqlore train`")
     recipe = Recipe.load(folder / "recipe.toml", set)
     entry = next(e for e in recipe.models if e.label == chosen["label"])
     split = recipe.split.make(open_dataset(recipe.dataset), chosen["ties"]).with_everything()

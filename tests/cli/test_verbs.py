@@ -252,10 +252,10 @@ def test_models_lists_every_model_and_the_settings_of_one(cli: Callable) -> None
     listed = json.loads(cli("models", "--json").out)
     assert {"SASRec", "LLM2BERT4Rec", "MostPopular"} <= {each["name"] for each in listed}
     assert all(each["paper"] for each in listed)
-    needed = {
-        each["setting"]: each["default"] for each in json.loads(cli("models", "ReLRec", "--json").out)["settings"]
-    }
-    assert needed["backbone"] == "required"
+    needed = {each["setting"]: each for each in json.loads(cli("models", "ReLRec", "--json").out)["settings"]}
+    assert (needed["backbone"]["default"], needed["backbone"]["required"]) == (None, True)
+    assert not needed["seed"]["required"]
+    assert " required " in cli("models", "ReLRec").out
     settings = json.loads(cli("models", "SASRec", "--json").out)["settings"]
     heads = next(each for each in settings if each["setting"] == "heads")
     assert heads["default"] == 2

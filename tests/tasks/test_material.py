@@ -12,7 +12,7 @@ from seqlore.errors import ConfigError, DataError
 from seqlore.glm.marks import make_tokenizer
 from seqlore.glm.texts import Blank, Entity, Writer
 from seqlore.tasks.features import Explanation, FeatureConfig, FeatureExtractor
-from seqlore.tasks.material import Material, write
+from seqlore.tasks.material import Material, MaterialConfig, write
 from seqlore.tasks.mixing import Mixture, MixtureConfig
 from seqlore.tasks.naming import Ids, Titles
 from seqlore.tasks.prompts import FAMILIES, as_text, load_prompts
@@ -155,3 +155,9 @@ def test_a_family_without_material_says_so():
     assert len(plain.pairs("rating", "test")) == 1
     with pytest.raises(DataError, match="no interaction has a 'review'"):
         plain.pairs("explanation", "test")
+
+
+def test_columns_of_users_that_are_not_there_are_told_at_once():
+    tasks = one_split(leave_one_out(make_dataset({"u": ["a", "b", "c"]})))
+    with pytest.raises(DataError, match="has no table of users, so no column 'age' of it"):
+        Material(tasks, MaterialConfig(user_features=("age",)))

@@ -19,19 +19,20 @@ def models(
     others = {name: ("reranker", target) for name, target in RERANKERS.items()}
     others |= {name: ("augmentation", target) for name, target in AUGMENTATIONS.items()}
     if name is None:
-        rows = [_row(known, "recommender", model_class(known)) for known in sorted(REGISTRY)]
-        rows += [_row(known, kind, named(target)) for known, (kind, target) in others.items()]
+        listed = [_row(known, "recommender", model_class(known)) for known in sorted(REGISTRY)]
+        listed += [_row(known, kind, named(target)) for known, (kind, target) in others.items()]
         if as_json:
-            print_json(rows)
+            print_json(listed)
         else:
-            print_table(("name", "kind", "paper"), (tuple(row.values()) for row in rows))
+            print_table(("name", "kind", "paper"), (tuple(row.values()) for row in listed))
             typer.echo("\n`seqlore models NAME` lists the settings of one.")
         return
     cls: Any = named(others[name][1]) if name in others else model_class(name)
     settings = [
         {
             "setting": key,
-            "default": "required" if field.is_required() else field.get_default(call_default_factory=True),
+            "default": None if field.is_required() else field.get_default(call_default_factory=True),
+            "required": field.is_required(),
             "about": " ".join((field.description or "").split()),
         }
         for key, field in cls.Config.model_fields.items()
@@ -40,7 +41,10 @@ def models(
         print_json({"name": name, "paper": cls.paper, "settings": settings})
     else:
         typer.echo(f"{name}: {cls.paper}\n")
-        print_table(("setting", "default", "about"), (tuple(each.values()) for each in settings))
+        rows = (
+            (each["setting"], "required" if each["required"] else each["default"], each["about"]) for each in settings
+        )
+        print_table(("setting", "default", "about"), rows)
 
 
 def _row(name: str, kind: str, cls: Any) -> dict[str, str]:
